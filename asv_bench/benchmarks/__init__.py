@@ -1,0 +1,1 @@
+"""Benchmarks of skdeep beside its peers, for asv."""

@@ -1,0 +1,1 @@
+"""Leaf kernels over raw arrays. They know nothing of autodiff or scikit-learn."""

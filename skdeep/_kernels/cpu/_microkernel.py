@@ -1,0 +1,408 @@
+"""Register tiles for matrix products, emitted as LLVM vector code for the host's instruction set.
+
+A tile holds `rows` x 2 vectors of C in registers and walks k once: a vector of B times one
+element of A, by fused multiply-add. The rows of A have any row and column stride, so a transposed
+A costs nothing. As every element of C is one chain of multiply-adds in the order of k, its bits
+depend on its row of A and its column of B alone, whatever tile it falls into.
+"""
+
+from dataclasses import dataclass, replace
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
+
+#: Vectors across a tile.
+ACROSS = 2
+_INT = ir.IntType(64)
+_BYTE = ir.IntType(8)
+
+
+@dataclass(frozen=True)
+class Isa:
+    """What a micro-kernel is generated for: vector bytes, heights of tiles, what is native."""
+
+    name: str
+    width: int
+    rows: tuple
+    fma: bool = True
+    masks: bool = False
+
+    def lanes(self, itemsize):
+        """Return the elements of a vector."""
+        return self.width // itemsize
+
+
+#: Instruction sets by the feature that tells them, best first. Heights fill the registers: 32 of
+#: AVX-512 and NEON, 16 of AVX2 and SSE; the smaller ones serve what is left of the rows.
+ISAS = {
+    "avx512f": Isa("avx512", 64, (14, 8, 4, 2, 1), masks=True),
+    "fma": Isa("avx2", 32, (6, 4, 2, 1), masks=True),
+    "neon": Isa("neon", 16, (12, 8, 4, 2, 1)),
+    "": Isa("generic", 16, (4, 2, 1), fma=False),
+}
+
+
+def host_isa():
+    """Return the instruction set that numba compiles for."""
+    triple, _, features = cpu_target.target_context.codegen().magic_tuple()
+    enabled = {f[1:] for f in features.split(",") if f.startswith("+")}
+    if triple.startswith(("aarch64", "arm64")):
+        enabled.add("neon")
+    return next(isa for feature, isa in ISAS.items() if not feature or feature in enabled)
+
+
+class _Emitter:
+    """Vector instructions for one element type at one builder."""
+
+    def __init__(self, builder, isa, element):
+        self.builder, self.isa, self.element = builder, isa, element
+        self.itemsize = 4 if isinstance(element, ir.FloatType) else 8
+        self.lanes = isa.lanes(self.itemsize)
+        self.vector = ir.VectorType(element, self.lanes)
+        self.whole = _INT(ACROSS * self.lanes)
+        self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
+        self.mangled = f"v{self.lanes}f{8 * self.itemsize}"
+
+    def at(self, base, *offsets):
+        """Return the address `base` plus offsets in bytes (numbers or values)."""
+        for o in offsets:
+            base = self.builder.gep(
+                base, [_INT(o) if isinstance(o, int) else o], source_etype=_BYTE
+            )
+        return base
+
+    def bytes(self, elements):
+        """Return a stride in bytes."""
+        return self.builder.mul(elements, _INT(self.itemsize))
+
+    def intrinsic(self, name, result, *args):
+        """Call an LLVM intrinsic."""
+        fnty = ir.FunctionType(result, [a.type for a in args])
+        return self.builder.call(
+            cgutils.get_or_insert_function(self.builder.module, fnty, name), args
+        )
+
+    def load(self, address, mask=None):
+        """Load a vector; lanes that the mask leaves out are zero and not touched in memory."""
+        pointer = self.builder.bitcast(address, self.vector.as_pointer())
+        if mask is None:
+            return self.builder.load(pointer, align=self.itemsize)
+        name = f"llvm.masked.load.{self.mangled}.p0"
+        align = ir.IntType(32)(self.itemsize)
+        return self.intrinsic(name, self.vector, pointer, align, mask, self.zero)
+
+    def store(self, value, address, mask=None):
+        """Store a vector; lanes that the mask leaves out are not touched in memory."""
+        pointer = self.builder.bitcast(address, self.vector.as_pointer())
+        if mask is None:
+            self.builder.store(value, pointer, align=self.itemsize)
+        else:
+            name = f"llvm.masked.store.{self.mangled}.p0"
+            align = ir.IntType(32)(self.itemsize)
+            self.intrinsic(name, ir.VoidType(), value, pointer, align, mask)
+
+    def prefetch(self, address, vectors):
+        """Ask for the lines of some vectors, which are to be written."""
+        i32 = ir.IntType(32)
+        for j in range(vectors):
+            args = self.at(address, j * self.isa.width), i32(1), i32(3), i32(1)
+            self.intrinsic("llvm.prefetch.p0", ir.VoidType(), *args)
+
+    def broadcast(self, address):
+        """Load one element into every lane."""
+        pointer = self.builder.bitcast(address, self.element.as_pointer())
+        x = self.builder.load(pointer, align=self.itemsize)
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        x = self.builder.insert_element(undefined, x, ir.IntType(32)(0))
+        return self.shuffle(x, undefined, [0] * self.lanes)
+
+    def shuffle(self, x, y, lanes):
+        """Pick lanes of x followed by y."""
+        index = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
+        return self.builder.shuffle_vector(x, y, index)
+
+    def fma(self, x, y, z):
+        """Return x * y + z, fused where the host can."""
+        name = "llvm.fma" if self.isa.fma else "llvm.fmuladd"
+        return self.intrinsic(f"{name}.{self.mangled}", self.vector, x, y, z)
+
+    def first(self, count):
+        """Return the mask of the first `count` lanes."""
+        index = ir.VectorType(_INT, self.lanes)
+        undefined = ir.Constant(index, ir.Undefined)
+        x = self.builder.insert_element(undefined, count, ir.IntType(32)(0))
+        x = self.shuffle(x, undefined, [0] * self.lanes)
+        return self.builder.icmp_signed("<", ir.Constant(index, list(range(self.lanes))), x)
+
+
+def _tile(e, height, masks, a, b, c, k, accumulate):
+    """Emit C = (C +) A @ B for one tile; a, b, c are addresses with strides in bytes.
+
+    `masks` has the mask of each vector across (None: all lanes).
+    """
+    builder, size = e.builder, e.isa.width
+    (a, a_row, a_col), (b, b_row), (c, c_row) = a, b, c
+    grid = [(i, j) for i in range(height) for j in range(len(masks))]
+    sums = {ij: cgutils.alloca_once(builder, e.vector) for ij in grid}
+    c_rows, a_rows = [c], [_INT(0)]
+    for _ in range(height - 1):
+        c_rows.append(e.at(c_rows[-1], c_row))
+        a_rows.append(builder.add(a_rows[-1], a_row))
+    with builder.if_else(accumulate) as (then, otherwise):
+        with then:
+            for i, j in grid:
+                builder.store(e.load(e.at(c_rows[i], j * size), masks[j]), sums[i, j])
+        with otherwise:
+            for ij in grid:
+                builder.store(e.zero, sums[ij])
+    for row in c_rows:
+        # The next tile's rows of C arrive while this one computes.
+        e.prefetch(e.at(row, builder.mul(c_row, _INT(height))), len(masks))
+    with cgutils.for_range(builder, k) as loop:
+        ak = e.at(a, builder.mul(loop.index, a_col))
+        bk = e.at(b, builder.mul(loop.index, b_row))
+        columns = [
+            e.load(e.at(bk, j * size), mask if e.isa.masks else None)
+            for j, mask in enumerate(masks)
+        ]
+        for i in range(height):
+            x = e.broadcast(e.at(ak, a_rows[i]))
+            for j, y in enumerate(columns):
+                builder.store(e.fma(x, y, builder.load(sums[i, j])), sums[i, j])
+    for i, j in grid:
+        e.store(builder.load(sums[i, j]), e.at(c_rows[i], j * size), masks[j])
+
+
+def _tiles(e, masks, m, a, b, c, k, accumulate):
+    """Emit the tiles that cover m rows: as many of each height as fit, the tallest first."""
+    builder = e.builder
+    (a, a_row, a_col), (c, c_row) = a, c
+    for height in e.isa.rows:
+        count = builder.sdiv(m, _INT(height))
+        with cgutils.for_range(builder, count) as loop:
+            row = builder.mul(loop.index, _INT(height))
+            at, to = e.at(a, builder.mul(row, a_row)), e.at(c, builder.mul(row, c_row))
+            _tile(e, height, masks, (at, a_row, a_col), b, (to, c_row), k, accumulate)
+        done = builder.mul(count, _INT(height))
+        a, c = e.at(a, builder.mul(done, a_row)), e.at(c, builder.mul(done, c_row))
+        m = builder.sub(m, done)
+
+
+def _by_columns(e, columns, emit):
+    """Emit a body for each number of vectors across: ``emit(emitter, masks of the vectors)``."""
+    builder = e.builder
+    cases = [(e, ACROSS), (e, 1)]
+    if e.isa.width > 32:  # a half vector wastes less on a narrow rest
+        cases.append((_Emitter(builder, replace(e.isa, width=32), e.element), 1))
+    if not e.isa.masks:
+        with builder.if_else(builder.icmp_signed("==", columns, e.whole)) as (full, rest):
+            with full:
+                emit(e, [None] * ACROSS)
+            with rest:
+                _narrowest(columns, cases, emit)
+    else:
+        _narrowest(columns, cases, emit)
+
+
+def _narrowest(columns, cases, emit):
+    """Emit the body for the narrowest of the cases (widest first) that holds the columns."""
+    (e, vectors), *narrower = cases
+
+    def this():
+        last = e.first(e.builder.sub(columns, _INT((vectors - 1) * e.lanes)))
+        emit(e, [None] * (vectors - 1) + [last])
+
+    if not narrower:
+        return this()
+    f, across = narrower[0]
+    fits = e.builder.icmp_signed("<=", columns, _INT(across * f.lanes))
+    with e.builder.if_else(fits) as (then, otherwise):
+        with then:
+            _narrowest(columns, narrower, emit)
+        with otherwise:
+            this()
+
+
+def make_panel(isa):
+    """Return the intrinsic that computes a panel of C, at most `ACROSS` vectors wide.
+
+    ``panel(m, a, a_row, a_col, b, b_row, c, c_row, k, columns, accumulate)``: pointers and
+    strides in elements. Nothing of C beyond `columns` is touched; nor of B where the instruction
+    set has masks; where it has none, B must be padded.
+    """
+
+    @intrinsic
+    def panel(tyctx, m, a, a_row, a_col, b, b_row, c, c_row, k, columns, accumulate):
+        def codegen(ctx, builder, sig, args):
+            m, a, a_row, a_col, b, b_row, c, c_row, k, columns, accumulate = args
+            e = _Emitter(builder, isa, ctx.get_data_type(sig.args[1].dtype))
+            a_row, a_col, b_row, c_row = map(e.bytes, (a_row, a_col, b_row, c_row))
+
+            def emit(e, masks):
+                _tiles(e, masks, m, (a, a_row, a_col), (b, b_row), (c, c_row), k, accumulate)
+
+            _by_columns(e, columns, emit)
+            return ctx.get_dummy_value()
+
+        args = m, a, a_row, a_col, b, b_row, c, c_row, k, columns, accumulate
+        return types.void(*args), codegen
+
+    return panel
+
+
+def make_pack(isa):
+    """Return the intrinsic that copies a panel of B, padded with zeros to whole panels.
+
+    ``pack(k, b, b_row, columns, out)``: out (k, ACROSS vectors); strides in elements.
+    """
+
+    @intrinsic
+    def pack(tyctx, k, b, b_row, columns, out):
+        def codegen(ctx, builder, sig, args):
+            e = _Emitter(builder, isa, ctx.get_data_type(sig.args[1].dtype))
+            k, b, b_row, columns, out = args
+            b_row = e.bytes(b_row)
+
+            def emit(e, masks):
+                with cgutils.for_range(builder, k) as loop:
+                    source = e.at(b, builder.mul(loop.index, b_row))
+                    target = e.at(out, builder.mul(loop.index, _INT(ACROSS * isa.width)))
+                    for j, mask in enumerate(masks):
+                        x = e.load(e.at(source, j * isa.width), mask)
+                        e.store(x, e.at(target, j * isa.width))
+
+            _by_columns(e, columns, emit)
+            return ctx.get_dummy_value()
+
+        return types.void(k, b, b_row, columns, out), codegen
+
+    return pack
+
+
+def make_pack_transposed(isa):
+    """Return the intrinsic that transposes rows of B into a padded panel.
+
+    ``pack_transposed(k, b, b_row, columns, out)``: out (max(k, L), ACROSS vectors of L lanes)
+    takes row j of B, of which k elements are read, as its column j < columns; the other columns
+    (and rows from k on) are filled with anything finite or not that B holds.
+    """
+
+    @intrinsic
+    def pack_transposed(tyctx, k, b, b_row, columns, out):
+        def codegen(ctx, builder, sig, args):
+            e = _Emitter(builder, isa, ctx.get_data_type(sig.args[1].dtype))
+            k, b, b_row, columns, out = args
+            b_row, last = e.bytes(b_row), builder.sub(columns, _INT(1))
+            for j in range(ACROSS):
+                starts = []
+                for i in range(j * e.lanes, (j + 1) * e.lanes):
+                    inside = builder.icmp_signed("<", _INT(i), last)
+                    row = builder.select(inside, _INT(i), last)
+                    starts.append(e.at(b, builder.mul(row, b_row)))
+                _transpose_rows(e, k, starts, e.at(out, j * isa.width))
+            return ctx.get_dummy_value()
+
+        return types.void(k, b, b_row, columns, out), codegen
+
+    return pack_transposed
+
+
+def _transpose_rows(e, k, starts, out):
+    """Emit the transposition of a vector's number of rows, k elements each, squares at a time."""
+    builder, lanes = e.builder, _INT(e.lanes)
+    row_bytes = _INT(ACROSS * e.isa.width)
+    with builder.if_else(builder.icmp_signed(">=", k, lanes)) as (many, few):
+        with many:
+            squares = builder.sdiv(builder.add(k, _INT(e.lanes - 1)), lanes)
+            last = builder.sub(k, lanes)
+            with cgutils.for_range(builder, squares) as loop:
+                # The last square overlaps the one before it and writes the same again.
+                begin = builder.mul(loop.index, lanes)
+                begin = builder.select(builder.icmp_signed("<", begin, last), begin, last)
+                rows = [e.load(e.at(start, e.bytes(begin))) for start in starts]
+                _store_transposed(e, rows, e.at(out, builder.mul(begin, row_bytes)))
+        with few:
+            _store_transposed(e, [e.load(start, e.first(k)) for start in starts], out)
+
+
+def _store_transposed(e, rows, out):
+    """Emit the transposition of a square in registers and its stores, a panel's width apart."""
+    bit = 1
+    while bit < e.lanes:
+        # Each stage swaps one bit of the row's number with the same bit of the lane's.
+        low = [i + e.lanes - bit if i & bit else i for i in range(e.lanes)]
+        high = [i + e.lanes if i & bit else i + bit for i in range(e.lanes)]
+        for i in range(e.lanes):
+            if not i & bit:
+                p, q = rows[i], rows[i + bit]
+                rows[i], rows[i + bit] = e.shuffle(p, q, low), e.shuffle(p, q, high)
+        bit *= 2
+    for i, row in enumerate(rows):
+        e.store(row, e.at(out, i * ACROSS * e.isa.width))
+
+
+@intrinsic
+def copy(tyctx, source, out, elements):
+    """Copy a number of elements."""
+
+    def codegen(ctx, builder, sig, args):
+        size = ctx.get_abi_sizeof(ctx.get_data_type(sig.args[0].dtype))
+        cgutils.raw_memcpy(builder, args[1], args[0], args[2], size)
+        return ctx.get_dummy_value()
+
+    return types.void(source, out, elements), codegen
+
+
+@intrinsic
+def data(tyctx, array):
+    """Return an array's pointer."""
+
+    def codegen(ctx, builder, sig, args):
+        return make_array(sig.args[0])(ctx, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), codegen
+
+
+@intrinsic
+def offset(tyctx, pointer, elements):
+    """Return the pointer moved on by a number of elements."""
+
+    def codegen(ctx, builder, sig, args):
+        return builder.gep(args[0], [args[1]])
+
+    return pointer(pointer, elements), codegen
+
+
+@intrinsic
+def set_zero(tyctx, pointer):
+    """Set the element at a pointer to zero."""
+
+    def codegen(ctx, builder, sig, args):
+        builder.store(ctx.get_data_type(sig.args[0].dtype)(0.0), args[0])
+        return ctx.get_dummy_value()
+
+    return types.void(pointer), codegen
+
+
+@intrinsic
+def cast(tyctx, pointer, like):
+    """Return the pointer as one to what another points to."""
+
+    def codegen(ctx, builder, sig, args):
+        return builder.bitcast(args[0], args[1].type)
+
+    return like(pointer, like), codegen
+
+
+@intrinsic
+def itemsize(tyctx, pointer):
+    """Return the bytes of an element at a pointer."""
+
+    def codegen(ctx, builder, sig, args):
+        return _INT(ctx.get_abi_sizeof(ctx.get_data_type(sig.args[0].dtype)))
+
+    return types.int64(pointer), codegen

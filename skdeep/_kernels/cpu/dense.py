@@ -1,0 +1,98 @@
+"""Dense layers: matrix product, bias and activation in one call, and the way back."""
+
+from skdeep._kernels.cpu._numba import as_c, kernel, njit_inline
+from skdeep._kernels.cpu.gemm import gemm
+from skdeep._kernels.scalar import logistic, tanh
+
+#: Activations that `linear` applies on the way out, because their slope follows from the output.
+FUSED_ACTIVATIONS = {"identity": 0, "relu": 1, "tanh": 2, "logistic": 3}
+
+
+@njit_inline
+def _bias_activation(y, b, activation):
+    for i in range(y.shape[0]):
+        r = y[i]
+        if activation == 1:
+            for j in range(r.size):
+                v = r[j] + b[j]
+                r[j] = 0 if v < 0 else v  # keeps NaN
+        else:
+            for j in range(r.size):
+                r[j] += b[j]
+            if activation == 2:
+                for j in range(r.size):
+                    r[j] = tanh(r[j])
+            elif activation == 3:
+                for j in range(r.size):
+                    r[j] = logistic(r[j])
+
+
+@kernel("f3 f3 f2 i f3")
+def linear(x, w, b, activation, out):
+    """out = activation(x @ w + b); x (1|M, B, I), w (M, I, O), b (M, O), out (M, B, O)."""
+    members, rows, units = out.shape
+    fan_in = x.shape[2]
+    for m in range(members):
+        y = as_c(out[m])
+        xm = as_c(x[m if x.shape[0] > 1 else 0])
+        wm = as_c(w[m if w.shape[0] > 1 else 0])
+        gemm(False, False, rows, units, fan_in, xm, fan_in, wm, units, y, units)
+        _bias_activation(y, as_c(b[m if b.shape[0] > 1 else 0]), activation)
+
+
+@kernel("f3 i f3 i f3")
+def product(a, ta, b, tb, out):
+    """out = op(a) @ op(b), member by member, so that no member depends on its neighbours."""
+    members, rows, columns = out.shape
+    k = a.shape[1] if ta else a.shape[2]
+    lda, ldb = a.shape[2], b.shape[2]
+    for m in range(members):
+        am = as_c(a[m if a.shape[0] > 1 else 0])
+        bm = as_c(b[m if b.shape[0] > 1 else 0])
+        gemm(ta, tb, rows, columns, k, am, lda, bm, ldb, as_c(out[m]), columns)
+
+
+@njit_inline
+def _copy_rows(x, out):
+    for i in range(x.shape[0]):
+        r, o = x[i], out[i]
+        for j in range(o.size):
+            o[j] = r[j]
+
+
+@kernel("f3 f3 i f3 f2")
+def linear_pullback(ct, y, activation, dz, db):
+    """dz = ct * slope(y), the slope written in the output; db = dz summed over the batch.
+
+    `dz` may be `ct`.
+    """
+    T = y.dtype.type
+    one = T(1)
+    for m in range(y.shape[0]):
+        y2, d2, s = as_c(y[m]), as_c(dz[m]), as_c(db[m])
+        if ct[m].ctypes.data != dz[m].ctypes.data:
+            # One name for both below: an overlap check would send an in-place call down the
+            # scalar path.
+            _copy_rows(as_c(ct[m]), d2)
+        for j in range(s.size):
+            s[j] = 0
+        for i in range(y2.shape[0]):
+            v, d = y2[i], d2[i]
+            if activation == 1:
+                for j in range(s.size):
+                    t = d[j] if v[j] > 0 else T(0)
+                    d[j] = t
+                    s[j] += t
+            elif activation == 2:
+                for j in range(s.size):
+                    t = d[j] * (one - v[j] * v[j])
+                    d[j] = t
+                    s[j] += t
+            elif activation == 3:
+                for j in range(s.size):
+                    t = d[j] * v[j] * (one - v[j])
+                    d[j] = t
+                    s[j] += t
+            else:
+                for j in range(s.size):
+                    s[j] += d[j]

@@ -1,0 +1,42 @@
+"""Elementwise passes and sums."""
+
+from skdeep._kernels.cpu._numba import as_c, kernel
+
+
+@kernel("f1 f1 f1")
+def add(x, y, out):
+    """out = x + y."""
+    a, b, o = as_c(x), as_c(y), as_c(out)
+    for i in range(o.size):
+        o[i] = a[i] + b[i]
+
+
+@kernel("f1 f1")
+def copy(x, out):
+    """out = x."""
+    a, o = as_c(x), as_c(out)
+    for i in range(o.size):
+        o[i] = a[i]
+
+
+@kernel("f3 f2")
+def column_sum(x, out):
+    """Sum x (M, B, C) over B."""
+    for m in range(x.shape[0]):
+        a, s = as_c(x[m]), as_c(out[m])
+        for j in range(s.size):
+            s[j] = 0
+        for i in range(a.shape[0]):
+            r = a[i]
+            for j in range(s.size):
+                s[j] += r[j]
+
+
+@kernel("f2 f1")
+def row_sum(x, out):
+    """Sum x (M, B) over B, in float64."""
+    for m in range(x.shape[0]):
+        s = 0.0
+        for i in range(x.shape[1]):
+            s += x[m, i]
+        out[m] = s

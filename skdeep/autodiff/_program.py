@@ -1,0 +1,395 @@
+"""Record a function once, replay it without Python.
+
+`record` interprets a function with shapes alone and keeps the kernel calls it makes; the plan
+drops calls that no output needs, pins outputs to the caller's memory, overwrites inputs that die
+and lays the rest out in one arena. A `Program` is then a flat list of ``(callable, arguments)``
+on fixed memory, the arguments being arrays and int64 and nothing else: the same list runs as a
+Python loop, natively, or (on a device) as a captured graph.
+"""
+
+import itertools
+
+import numpy as np
+from numpy.lib.array_utils import byte_bounds
+
+from skdeep.autodiff._trace import Primitive, Recording, Tracer, Unrecordable
+from skdeep.autodiff._tree import flatten, leaves_like
+
+
+def root(a):
+    """Return the array that owns the memory of `a`."""
+    while isinstance(a.base, np.ndarray):
+        a = a.base
+    return a
+
+
+def _same(a, b):
+    return a.shape == b.shape and a.ctypes.data == b.ctypes.data and a.strides == b.strides
+
+
+def _lower_assign(args, outs):
+    value, target = args[0], outs[0]
+    plain = value.flags.c_contiguous and target.flags.c_contiguous
+    if plain and value.dtype == target.dtype and value.dtype in (np.float32, np.float64):
+        from skdeep._kernels.cpu.elementwise import copy
+
+        return copy[value.dtype], (value.reshape(-1), target.reshape(-1))
+    return np.copyto, (target, value)
+
+
+_assign = Primitive("assign", lower=_lower_assign)
+
+
+class Program:
+    """A flat list of kernel calls on fixed memory.
+
+    Parameters
+    ----------
+    calls : list of (callable, tuple)
+        The calls in order.
+    arena : ndarray
+        The memory of the intermediates.
+    bytes_unplanned : int
+        What the intermediates would take with no reuse.
+
+    Notes
+    -----
+    One arena per program: a program must not run in two threads at once.
+    """
+
+    def __init__(self, calls, arena=None, bytes_unplanned=0):
+        self.calls, self.arena, self.bytes_unplanned = calls, arena, bytes_unplanned
+
+    def before(self, *calls):
+        """Put calls in front and return the program."""
+        self.calls[:0] = calls
+        return self
+
+    def then(self, *calls):
+        """Append calls and return the program."""
+        self.calls += calls
+        return self
+
+    def run(self, steps=1):
+        """Replay the program in Python."""
+        for _ in range(steps):
+            for f, args in self.calls:
+                f(*args)
+
+    @property
+    def is_native(self):
+        """Whether every call is a compiled kernel."""
+        from skdeep._kernels.cpu._numba import Variant
+
+        return all(isinstance(f, Variant) for f, _ in self.calls)
+
+    def compile(self):
+        """Return ``run(steps=1)``, which replays maximal runs of kernels without Python.
+
+        With kernels alone, `steps` steps are one native call that does not hold the GIL.
+        """
+        from skdeep._kernels.cpu._numba import Variant, replay
+
+        parts = []
+        for native, group in itertools.groupby(self.calls, lambda c: isinstance(c[0], Variant)):
+            group = list(group)
+            if native:
+                group = (
+                    np.array([(f.compiled, f.address)[1] for f, _ in group], np.int64),
+                    np.array([f.pack(args) for f, args in group], np.int64),
+                )
+            parts.append((native, group))
+
+        def play(part, steps):
+            failed = replay(*part, steps)
+            if failed:
+                raise RuntimeError(f"kernel call {failed - 1} of a recorded program failed")
+
+        if len(parts) == 1 and parts[0][0]:
+            table = parts[0][1]
+
+            def run(steps=1):
+                play(table, steps)
+        else:
+
+            def run(steps=1):
+                for _ in range(steps):
+                    for native, part in parts:
+                        if native:
+                            play(part, 1)
+                        else:
+                            for f, args in part:
+                                f(*args)
+
+        run.program = self  # keeps the arrays behind the addresses alive
+        return run
+
+
+def record(f, args, into, check=True):
+    """Record a function as a program.
+
+    Parameters
+    ----------
+    f : callable
+        A function of arrays or trees of arrays.
+    args : tuple
+        The arguments: arrays whose memory the program reads at every replay.
+    into : tree of ndarray or None
+        Where each output goes; None where it is not wanted. A target may be an input (running
+        statistics): it is written last, when every call has read the input.
+    check : bool, default=True
+        Whether to record twice and compare, which finds functions that draw numbers or count.
+
+    Returns
+    -------
+    Program
+
+    Raises
+    ------
+    Unrecordable
+        If the function looks at values, or two recordings differ.
+    TypeError
+        If an argument is not an array (its value would be frozen).
+    ValueError
+        If `into` has another structure, or a target another shape or kind of dtype.
+    """
+    inputs = flatten(tuple(args))[0]
+    for x in inputs:
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"record reads arrays, but an argument is {x!r}; use np.asarray")
+    trace, out, outs = _interpret(f, args)
+    if check and _fingerprint(trace, outs) != _fingerprint(*_interpret(f, args)[::2]):
+        raise Unrecordable("two recordings differ: the function draws numbers or keeps state")
+    wanted = list(zip(outs, leaves_like(into, out), strict=True))
+    wanted = [(o, t) for o, t in wanted if t is not None]
+    for o, t in wanted:
+        if o.shape != t.shape or not np.can_cast(o.dtype, t.dtype, "same_kind"):
+            raise ValueError(
+                f"an output of shape {o.shape} and dtype {o.dtype} does not fit a target of "
+                f"shape {t.shape} and dtype {t.dtype}"
+            )
+    return _plan(trace, wanted, inputs)
+
+
+def _interpret(f, args):
+    trace = Recording()
+    leaves, build = flatten(tuple(args))
+    try:
+        out = f(*build([Tracer(x, trace) for x in leaves]))
+    except ValueError as e:  # NumPy dresses an error in a[i] = tracer as a ValueError
+        if isinstance(e.__cause__, Unrecordable):
+            raise e.__cause__ from None
+        raise
+    leaves = flatten(out)[0]
+    return trace, out, [o.value if trace.own(o) else np.asarray(o) for o in leaves]
+
+
+class _Constant:
+    """An array from outside, equal to another in the same memory or of the same bytes."""
+
+    def __init__(self, a):
+        self.array, self.place = a, (a.ctypes.data, a.shape, a.strides, a.dtype.str)
+        # A snapshot, where it is cheap: a counter kept in an array shows.
+        self.bytes = a.tobytes() if a.size < 4096 else None
+
+    def __eq__(self, other):
+        if self.place[1::2] != other.place[1::2]:
+            return False
+        if self.bytes is None and self.place == other.place:
+            return True
+        mine, theirs = (c.bytes or c.array.tobytes() for c in (self, other))
+        return mine == theirs
+
+    __hash__ = None
+
+
+def _fingerprint(trace, outs):
+    """Return what must be equal in two recordings: operations, shapes, wiring, constants."""
+    names, rows = {k: i for i, k in enumerate(trace.owned)}, []
+
+    def spec(a):
+        if isinstance(a, np.ndarray):
+            r = root(a)
+            if id(r) in names:
+                return names[id(r)], a.ctypes.data - r.ctypes.data, a.shape, a.strides
+            return _Constant(a)
+        if isinstance(a, tuple | list):
+            return [spec(x) for x in a]
+        if isinstance(a, dict):
+            return {k: spec(v) for k, v in a.items()}
+        return getattr(a, "__qualname__", None) or repr(a)
+
+    for p, vals, fresh, kw in trace.calls:
+        rows.append((p.name, spec(vals), spec(fresh), spec(kw)))
+    return rows, spec(outs)
+
+
+def _arrays(call):
+    """Return every array that a recorded call touches."""
+    return [*(v for v in call[1] if isinstance(v, np.ndarray)), *call[2]]
+
+
+def _plan(trace, wanted, inputs):
+    owned = trace.owned
+    calls = _needed(trace.calls, {id(root(o)) for o, _ in wanted})
+    outside = [*inputs, *(o for o, _ in wanted), *(a for call in calls for a in _arrays(call))]
+    outside = _extents(a for a in outside if id(root(a)) not in owned)
+    place, late = _pin(wanted, outside, owned, _uses(calls))
+    staged, late = _stage(late, owned)
+    calls = calls + staged
+    uses = _uses(calls)
+    kept = {id(root(o)) for o, _ in late}
+    live, alias = _lifetimes(calls, uses, place, kept, owned)
+    offsets, top = _layout(live, owned)
+    raw = np.zeros(top + 64, np.uint8)
+    arena = raw[-raw.ctypes.data % 64 :][:top]
+
+    def move(a):
+        if not isinstance(a, np.ndarray):
+            return a
+        r = root(a)
+        k = id(r)
+        if k not in owned or (k in place and not place[k].flags.c_contiguous):
+            return place.get(k, a)
+        start = a.ctypes.data - r.ctypes.data
+        if k in place:
+            return np.ndarray(a.shape, a.dtype, _bytes(place[k]), start, a.strides)
+        return np.ndarray(a.shape, a.dtype, arena, offsets[_head(alias, k)] + start, a.strides)
+
+    done = [
+        p.lower_call([move(v) for v in vals], [move(o) for o in fresh], kw)
+        for p, vals, fresh, kw in [*calls, *((_assign, [o], [t], {}) for o, t in late)]
+    ]
+    return Program(done, arena, sum(owned[k].nbytes for k in live.keys() | alias.keys()))
+
+
+def _needed(calls, need):
+    """Drop the calls that no output depends on."""
+    kept = []
+    for call in reversed(calls):
+        if any(id(o) in need for o in call[2]):
+            kept.append(call)
+            need |= {id(root(v)) for v in call[1] if isinstance(v, np.ndarray)}
+    return kept[::-1]
+
+
+def _uses(calls):
+    """Return every touch of every buffer: root -> [(call number, array)]."""
+    uses = {}
+    for i, call in enumerate(calls):
+        for a in _arrays(call):
+            uses.setdefault(id(root(a)), []).append((i, a))
+    return uses
+
+
+def _extents(arrays):
+    """Return the first and last byte address of each array that has any."""
+    return np.array([byte_bounds(a) for a in arrays if a.size], np.int64).reshape(-1, 2)
+
+
+def _touches(a, extents):
+    """Whether the memory of `a` may overlap any of the extents."""
+    low, high = byte_bounds(a)
+    return bool(a.size and np.any((extents[:, 0] < high) & (low < extents[:, 1])))
+
+
+def _bytes(a):
+    return a.reshape(-1).view(np.uint8)
+
+
+def _pin(wanted, outside, owned, uses):
+    """Give outputs the caller's memory where that is safe; the others are copied at the end."""
+    place, late = {}, []
+    for o, target in wanted:
+        r = root(o)
+        k = id(r)
+        if (
+            k in owned
+            and k not in place
+            and o.dtype == target.dtype
+            and o.flags.c_contiguous
+            and o.nbytes == r.nbytes
+            and (target.flags.c_contiguous or _fits_rows(target, r, uses[k]))
+            and not _touches(target, outside)  # nothing may be lost that a later call reads
+        ):
+            place[k] = target
+        else:
+            late.append((o, target))
+    return place, late
+
+
+def _fits_rows(target, r, uses):
+    """Whether strided memory can take the buffer `r`: contiguous rows, written once, not read."""
+    rows = target.ndim > 0 and target.strides[-1] == target.itemsize
+    return rows and len(uses) == 1 and uses[0][1] is r and r.shape == target.shape
+
+
+def _stage(late, owned):
+    """Copy sources that another final copy would overwrite; drop copies onto themselves."""
+    late = [(o, t) for o, t in late if not _same(o, t)]
+    extents = _extents(t for _, t in late)
+    calls, final = [], []
+    for o, t in late:
+        if id(root(o)) not in owned and _touches(o, extents):
+            copy = np.empty(o.shape, o.dtype)
+            owned[id(copy)] = copy
+            calls.append((_assign, [o], [copy], {}))
+            o = copy
+        final.append((o, t))
+    return calls, final
+
+
+def _head(alias, k):
+    while k in alias:
+        k = alias[k]
+    return k
+
+
+def _lifetimes(calls, uses, place, kept, owned):
+    """Return [first, last] call of every buffer, and which buffers overwrite which."""
+    live, alias, end = {}, {}, len(calls)
+    for i, (p, vals, fresh, _) in enumerate(calls):
+        for j, o in enumerate(fresh):
+            k = id(o)
+            if k in place:
+                continue
+            live[k] = [i, end + 1 if k in kept else max(u for u, _ in uses[k])]
+            if not (p.inplace and j == 0):
+                continue
+            for v in vals:  # overwrite an input that dies here
+                h = _head(alias, id(root(v))) if isinstance(v, np.ndarray) else None
+                if (
+                    h in live
+                    and live[h][1] == i
+                    and (v.shape, v.dtype) == (o.shape, o.dtype)
+                    and v.flags.c_contiguous
+                    and v.nbytes == owned[h].nbytes
+                    and all(
+                        _same(x, v)
+                        for x in vals
+                        if isinstance(x, np.ndarray) and _head(alias, id(root(x))) == h
+                    )
+                ):
+                    alias[k] = h
+                    live[h][1] = live.pop(k)[1]
+                    break
+    return live, alias
+
+
+def _layout(live, owned):
+    """Place buffers, the largest first, at the lowest offset free over their lifetime."""
+    rounded = lambda k: -(-owned[k].nbytes // 64) * 64  # noqa: E731
+    offsets, top = {}, 0
+    for k in sorted(live, key=lambda k: -owned[k].nbytes):
+        at = 0
+        for o, size in sorted(
+            (offsets[q], rounded(q))
+            for q in offsets
+            if live[q][0] <= live[k][1] and live[k][0] <= live[q][1]
+        ):
+            if at + rounded(k) <= o:
+                break
+            at = max(at, o + size)
+        offsets[k] = at
+        top = max(top, at + rounded(k))
+    return offsets, top

@@ -1,0 +1,33 @@
+"""Primitives, grouped by kind."""
+
+from skdeep.autodiff.ops import (  # noqa: F401
+    discrete,
+    einsum,
+    elementwise,
+    index,
+    linalg,
+    products,
+    reduce,
+    shape,
+)
+from skdeep.autodiff.ops.softmax import (
+    binary_cross_entropy,
+    cross_entropy,
+    log_sigmoid,
+    log_softmax,
+    logsumexp,
+    sigmoid,
+    softmax,
+    softplus,
+)
+
+__all__ = [
+    "binary_cross_entropy",
+    "cross_entropy",
+    "log_sigmoid",
+    "log_softmax",
+    "logsumexp",
+    "sigmoid",
+    "softmax",
+    "softplus",
+]

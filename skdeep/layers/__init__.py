@@ -1,0 +1,39 @@
+"""Layer specifications: what networks are stacked of."""
+
+from skdeep.layers._activation import Activation, PReLU, RReLU
+from skdeep.layers._base import Built, Context, Layer, Parameter
+from skdeep.layers._dense import Dense, Flatten
+from skdeep.layers._initializers import (
+    Constant,
+    Glorot,
+    He,
+    LeCun,
+    Orthogonal,
+    TruncatedNormal,
+    VarianceScaling,
+)
+from skdeep.layers._normalization import BatchNormalization, LayerNormalization
+from skdeep.layers._regularization import Dropout, GaussianNoise
+
+__all__ = [
+    "Activation",
+    "BatchNormalization",
+    "Built",
+    "Constant",
+    "Context",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "GaussianNoise",
+    "Glorot",
+    "He",
+    "Layer",
+    "LayerNormalization",
+    "LeCun",
+    "Orthogonal",
+    "PReLU",
+    "Parameter",
+    "RReLU",
+    "TruncatedNormal",
+    "VarianceScaling",
+]

@@ -1,0 +1,132 @@
+"""What a layer is: a specification that holds no arrays."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from skdeep._compat import validate_parameter_constraints
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """The shape of a trained array and how it begins.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        The array's shape, without the member axis.
+    initializer : callable
+        ``initializer(shape, fan_in, fan_out, rng, dtype)`` gives the array.
+    fan_in, fan_out : int
+        The connections into and out of a unit, for initialisers.
+    penalised : bool
+        Whether weight penalties and max-norm apply (weights, not biases).
+    """
+
+    shape: tuple
+    initializer: object
+    fan_in: int = 1
+    fan_out: int = 1
+    penalised: bool = False
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a layer needs for an input of one shape.
+
+    Parameters
+    ----------
+    output_shape : tuple of int
+        The shape of one sample's output.
+    parameters : dict of str to Parameter
+        The arrays that are trained.
+    state : dict of str to (shape, fill)
+        The arrays that a training step carries on (running statistics).
+    """
+
+    output_shape: tuple
+    parameters: dict = field(default_factory=dict)
+    state: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a layer is told beside its input.
+
+    Parameters
+    ----------
+    training : bool
+        Whether the pass is a training step.
+    seed : ndarray of int64 of shape (M,)
+        Each member's seed.
+    counters : ndarray of int64 of shape (M, 3)
+        Steps made, step within the epoch, row cursor.
+    site : int
+        The layer's number, which keeps its random draws apart from other layers'.
+    hyper : dict of str to ndarray
+        The layer's own numbers, one row per member.
+    """
+
+    training: bool = False
+    seed: np.ndarray | None = None
+    counters: np.ndarray | None = None
+    site: int = 0
+    hyper: dict = field(default_factory=dict)
+
+
+class Layer(BaseEstimator):
+    """Abstract base of the layers.
+
+    A layer is a small specification, itself a scikit-learn estimator, so that its parameters can
+    be read, set, cloned and searched. It holds no arrays: `build` says which it needs, `apply`
+    computes with them.
+    """
+
+    _parameter_constraints: dict = {}
+
+    def validate(self):
+        """Check the parameters; raise `InvalidParameterError` naming the first wrong one."""
+        validate_parameter_constraints(
+            self._parameter_constraints, self.get_params(deep=False), type(self).__name__
+        )
+
+    def hyperparameters(self):
+        """Return the numbers that may differ between members: name to float or tuple."""
+        return {}
+
+    def build(self, input_shape):
+        """Say what the layer needs for samples of this shape.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            The shape of one sample.
+
+        Returns
+        -------
+        Built
+        """
+        return Built(output_shape=tuple(input_shape))
+
+    def apply(self, params, state, x, context):
+        """Compute the layer.
+
+        Parameters
+        ----------
+        params : dict of str to array of shape (M, ...)
+            The trained arrays.
+        state : dict of str to array of shape (M, ...)
+            The carried arrays.
+        x : array of shape (M, n_samples, ...)
+            The input.
+        context : Context
+            Whether training, and what random draws need.
+
+        Returns
+        -------
+        output : array of shape (M, n_samples, ...)
+        state : dict of str to array
+            The carried arrays after the pass.
+        """
+        raise TypeError(f"{type(self).__name__} does not say how to compute: define apply()")

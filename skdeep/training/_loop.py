@@ -1,0 +1,308 @@
+"""The only minibatch loop: one net or many, alone or as a group.
+
+It knows batches, epochs, validation, early stopping, schedules, checkpoints and divergence, and
+nothing of classifiers. Each member runs its own native program, an epoch at a time; the programs
+hold no GIL, so members run in threads.
+"""
+
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from skdeep._random import permutation
+from skdeep.training._progress import Progress
+from skdeep.training._step import Step
+
+_DIVERGED = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and "
+    "need to be preprocessed."
+)
+
+#: A native call makes at most this many steps, so that an interrupt does not wait long.
+_STEPS_PER_CALL = 512
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train.
+
+    Parameters
+    ----------
+    batch_size : int
+        Samples per step; a last, smaller batch takes the rest of an epoch.
+    max_iter : int
+        Epochs at most.
+    shuffle : bool
+        Whether each epoch has an order of its own.
+    schedule : Schedule
+        How learning rates change.
+    learning_rates : tuple of float
+        Each member's initial rate.
+    tol : float
+        What counts as an improvement.
+    n_iter_no_change : float
+        Stop after more epochs in a row without improvement.
+    early_stopping : bool
+        Judge by the validation score, and keep the best weights.
+    incremental : bool
+        Make one epoch and judge nothing.
+    n_jobs : int
+        Threads over the members.
+    verbose : bool
+        Whether to print every epoch.
+    """
+
+    batch_size: int
+    max_iter: int
+    shuffle: bool
+    schedule: object
+    learning_rates: tuple
+    tol: float
+    n_iter_no_change: float
+    early_stopping: bool = False
+    incremental: bool = False
+    n_jobs: int = 1
+    verbose: bool = False
+
+
+class Trainer:
+    """Train the members of a network.
+
+    Parameters
+    ----------
+    network : Network
+        The nets; trained in place.
+    loss : callable
+        ``loss(raw, target)`` gives the samples' losses of shape (M, n_samples).
+    optimizers : list of Optimizer
+        One per member, all of one class.
+    data : Data
+        The samples, shared by the members.
+    rows : list of ndarray of int64
+        Each member's rows of the data.
+    settings : Settings
+        How to train.
+    buffers : Buffers
+        Gradients, optimiser state, hyperparameters, counters: one row per member.
+    progress : list of Progress
+        Each member's history; continued in place.
+    score : callable, optional
+        ``score(m)`` gives the validation score of member m as it stands.
+    checkpoint : Checkpoint, optional
+        Where to save, and to resume from.
+    fingerprint : dict, optional
+        What must be equal for a checkpoint to be resumed.
+
+    Attributes
+    ----------
+    n_iter : int
+        The epochs made by `run` (those of a resumed run included).
+    messages : list of str or None
+        Why each member stopped, where it did before `max_iter`.
+    """
+
+    def __init__(
+        self,
+        network,
+        loss,
+        optimizers,
+        data,
+        rows,
+        settings,
+        buffers,
+        progress,
+        *,
+        score=None,
+        checkpoint=None,
+        fingerprint=None,
+    ):
+        self.network, self.data, self.rows, self.settings = network, data, rows, settings
+        self.buffers, self.progress, self.score = buffers, progress, score
+        self.checkpoint, self.fingerprint = checkpoint, fingerprint or {}
+        self.orders = [np.array(r, np.int64)[None] for r in rows]
+        self.steps = [
+            Step(network.member(m), loss, optimizers[m], data, order, buffers.member(m))
+            for m, order in enumerate(self.orders)
+        ]
+        self.n_iter = np.zeros(len(rows), np.int64)
+        self.messages = [None] * len(rows)
+        self.best = np.concatenate([network.data, network.state_data], axis=1)
+        self.has_best = np.zeros(len(rows), bool)
+
+    def run(self, begin=None, end=None):
+        """Train until every member has stopped.
+
+        Parameters
+        ----------
+        begin : callable, optional
+            ``begin(epoch)`` is called before each epoch.
+        end : callable, optional
+            ``end(epoch)`` is called after each epoch; a true result stops all members.
+        """
+        settings = self.settings
+        self._resume()
+        active = [m for m in range(len(self.rows)) if self.messages[m] is None]
+        try:
+            for epoch in range(int(self.n_iter.max(initial=0)), settings.max_iter):
+                if not active:
+                    break
+                if begin:
+                    begin(epoch)
+                self._epoch(active)
+                for m in active:
+                    self._judge(m)
+                active = [m for m in active if self.messages[m] is None]
+                stop = bool(end(epoch)) if end else False
+                self._save(epoch, last=stop or not active or epoch + 1 == settings.max_iter)
+                if stop:
+                    break
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=2)
+        if settings.early_stopping:
+            for m in range(len(self.rows)):
+                self._restore(m)
+        return self
+
+    # ---- an epoch ------------------------------------------------------------------------------
+
+    def _epoch(self, active):
+        if self.settings.n_jobs > 1 and len(active) > 1:
+            # A first step outside the threads compiles what all members share.
+            with ThreadPoolExecutor(self.settings.n_jobs) as pool:
+                list(pool.map(self._member_epoch, active))
+        else:
+            for m in active:
+                self._member_epoch(m)
+
+    def _member_epoch(self, m):
+        settings, b, progress = self.settings, self.buffers, self.progress[m]
+        rows, order = self.rows[m], self.orders[m][0]
+        if settings.shuffle:
+            order[:] = rows[permutation(b.seeds[m], progress.epochs, len(rows))]
+        batch = min(settings.batch_size, len(rows))
+        full, rest = divmod(len(rows), batch)
+        steps = full + (rest > 0)
+        b.counters[m, 1:] = 0
+        b.totals[m] = 0
+        b.rates[m, :steps] = settings.schedule.rates(
+            settings.learning_rates[m],
+            first_step=int(b.counters[m, 0]),
+            n_steps=steps,
+            total_steps=steps * settings.max_iter,
+            steps_per_epoch=steps,
+            state=progress.schedule,
+        )
+        for i in range(0, full, _STEPS_PER_CALL):
+            self.steps[m](batch, min(_STEPS_PER_CALL, full - i))
+        if rest:
+            self.steps[m](rest)
+        progress.epochs += 1
+        self.n_iter[m] += 1
+        progress.loss_curve.append(float(b.totals[m, 0]) / len(rows))
+
+    # ---- judging -------------------------------------------------------------------------------
+
+    def _judge(self, m):
+        settings, progress = self.settings, self.progress[m]
+        loss = progress.loss_curve[-1]
+        finite = np.isfinite(loss) and np.isfinite(self.network.data[m]).all()
+        if settings.early_stopping:
+            progress.validation_scores.append(float(self.score(m)) if finite else float("nan"))
+        if settings.verbose:
+            print(f"Iteration {self.n_iter[m]}, loss = {loss:.8f}")
+            if settings.early_stopping:
+                print(f"Validation score: {progress.validation_scores[-1]:f}")
+        if not finite:
+            self._diverged(m)
+            return
+        if progress.judge(settings.tol, settings.early_stopping) or not self.has_best[m]:
+            self._keep(m)
+        if settings.incremental:
+            return
+        b = self.buffers
+        stop = settings.schedule.epoch_end(
+            progress.schedule,
+            improved=progress.no_improvement == 0,
+            plateau=progress.no_improvement > settings.n_iter_no_change,
+            learning_rate=settings.learning_rates[m],
+            n_samples=len(self.rows[m]),
+            epoch=progress.epochs,
+            steps=int(b.counters[m, 0]),
+        )
+        if progress.no_improvement > settings.n_iter_no_change:
+            what = "Validation score" if settings.early_stopping else "Training loss"
+            message = (
+                f"{what} did not improve more than tol={settings.tol:f} for "
+                f"{settings.n_iter_no_change} consecutive epochs."
+            )
+            if stop:
+                self.messages[m] = message
+                if settings.verbose:
+                    print(message + " Stopping.")
+            else:
+                progress.no_improvement = 0
+                if settings.verbose:
+                    print(message + " Learning rate reduced.")
+
+    def _keep(self, m):
+        self.best[m, : self.network.data.shape[1]] = self.network.data[m]
+        self.best[m, self.network.data.shape[1] :] = self.network.state_data[m]
+        self.has_best[m] = True
+
+    def _restore(self, m):
+        if self.has_best[m]:
+            self.network.data[m] = self.best[m, : self.network.data.shape[1]]
+            self.network.state_data[m] = self.best[m, self.network.data.shape[1] :]
+
+    def _diverged(self, m):
+        progress = self.progress[m]
+        if not self.has_best[m]:
+            raise ValueError(_DIVERGED)
+        self._restore(m)
+        self.buffers.slots[0][m], self.buffers.slots[1][m] = 0, 0
+        self.messages[m] = (
+            f"Training diverged in epoch {progress.epochs} (loss {progress.loss_curve[-1]}); the "
+            "best weights before it are kept. Lower learning_rate_init, clip the gradients, or "
+            "scale the data."
+        )
+        warnings.warn(self.messages[m], ConvergenceWarning, stacklevel=2)
+
+    # ---- checkpoints ---------------------------------------------------------------------------
+
+    def _arrays(self):
+        b = self.buffers
+        return {
+            "data": self.network.data,
+            "state": self.network.state_data,
+            "slot_0": b.slots[0],
+            "slot_1": b.slots[1],
+            "seeds": b.seeds,
+            "counters": b.counters,
+            "n_iter": self.n_iter,
+            "best": self.best,
+            "has_best": self.has_best,
+        }
+
+    def _save(self, epoch, last):
+        if self.checkpoint is None or not (last or (epoch + 1) % self.checkpoint.every == 0):
+            return
+        meta = {
+            "fingerprint": self.fingerprint,
+            "messages": self.messages,
+            "progress": [p.to_dict() for p in self.progress],
+        }
+        self.checkpoint.save(self._arrays(), meta)
+
+    def _resume(self):
+        found = self.checkpoint and self.checkpoint.load(self.fingerprint)
+        if not found:
+            return
+        arrays, meta = found
+        for name, target in self._arrays().items():
+            target[...] = arrays[name]
+        self.messages[:] = meta["messages"]
+        for mine, theirs in zip(self.progress, meta["progress"], strict=True):
+            mine.__dict__.update(replace(Progress(), **theirs).__dict__)

@@ -1,0 +1,240 @@
+"""The training step as programs: one list of kernel calls per batch size, on fixed memory."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import scipy.sparse as sp
+
+from skdeep.autodiff._program import Program, record
+from skdeep.autodiff._trace import Unrecordable
+from skdeep.autodiff._transforms import vjp
+from skdeep.autodiff._tree import flatten, tree_map
+from skdeep.layers._network import aligned_zeros
+
+
+class Data:
+    """Samples, targets and weights, as the kernels take them.
+
+    Parameters
+    ----------
+    x : ndarray or sparse matrix of shape (n_samples, ...)
+        The samples in the network's dtype; sparse ones are made dense a batch at a time.
+    y : ndarray of shape (n_samples,) of int64, or of shape (n_samples, n_outputs)
+        Labels, or targets in the network's dtype.
+    weight : ndarray of shape (n_samples,), optional
+        Sample weights in the network's dtype.
+    """
+
+    def __init__(self, x, y, weight=None):
+        self.sample_shape = tuple(x.shape[1:])
+        self.x = sp.csr_array(x) if sp.issparse(x) else x
+        self.y, self.weight = y, weight
+        self.dtype = x.dtype
+
+    def __len__(self):
+        return self.x.shape[0]
+
+    def batch(self, size, order, counters, scale):
+        """Return each member's batch (x, y, weights) and the calls that fill them."""
+        from skdeep._kernels.cpu import batch as kernels
+
+        dtype, members = self.dtype, len(order)
+        flat = aligned_zeros((members, size, int(np.prod(self.sample_shape))), dtype)
+        weights = np.full((members, size), 1 / size, dtype)
+        if sp.issparse(self.x):
+            index = (self.x.indices.astype(np.int64), self.x.indptr.astype(np.int64))
+            args = (self.x.data, *index, order, counters, flat)
+            calls = [(kernels.gather_csr[dtype], args)]
+        else:
+            rows = self.x.reshape(len(self), -1)
+            calls = [(kernels.gather[dtype], (rows, order, counters, flat))]
+        if self.y.dtype.kind == "i":
+            y = np.zeros((members, size), np.int64)
+            calls.append((kernels.gather_labels[dtype], (self.y, order, counters, y)))
+        else:
+            y = np.zeros((members, size, self.y.shape[1]), dtype)
+            calls.append((kernels.gather[dtype], (self.y, order, counters, y)))
+        if self.weight is None:
+            calls.append((kernels.fill[dtype], (np.full(1, 1 / size, dtype), scale)))
+        else:
+            args = (self.weight, order, counters, weights, scale)
+            calls.append((kernels.gather_weights[dtype], args))
+        return flat.reshape(members, size, *self.sample_shape), y, weights, calls
+
+
+@dataclass
+class Buffers:
+    """The memory of a training: one row per member.
+
+    Parameters
+    ----------
+    grads, slots : ndarray of shape (M, P), and two of them
+        Gradients and the optimiser's state (of shape (M, 0) where it needs less).
+    rates : ndarray of shape (M, n_steps)
+        The learning rates of an epoch's steps.
+    hyper : ndarray of float64 of shape (M, k)
+        The optimiser's numbers.
+    penalties : ndarray of shape (M, 2)
+        Strengths of the l2 and l1 penalties.
+    limits : ndarray of shape (4, M)
+        Limits of clipping by value, norm and global norm, and of max-norm; 0 for none.
+    seeds, counters : ndarray of int64 of shape (M,) and (M, 3)
+        Seeds; steps made, step within the epoch, row cursor.
+    scale, penalty, totals : ndarray of shape (M,), (M,) and (M, 1)
+        One over the batch's weight, the penalty's value, the epoch's summed loss.
+    """
+
+    grads: np.ndarray
+    slots: list
+    rates: np.ndarray
+    hyper: np.ndarray
+    penalties: np.ndarray
+    limits: np.ndarray
+    seeds: np.ndarray
+    counters: np.ndarray
+    scale: np.ndarray = field(init=False)
+    penalty: np.ndarray = field(init=False)
+    totals: np.ndarray = field(init=False)
+
+    def __post_init__(self):
+        members, dtype = len(self.grads), self.grads.dtype
+        self.scale, self.penalty = np.zeros(members, dtype), np.zeros(members, dtype)
+        self.totals = np.zeros((members, 1))
+
+    @classmethod
+    def allocate(cls, network, optimizers, steps, penalties, limits, seeds):
+        """Return the memory for training a network with one optimiser per member."""
+        members, size, dtype = *network.data.shape, network.dtype
+        names = list(optimizers[0].slots)
+        slots = [aligned_zeros((members, size if i < len(names) else 0), dtype) for i in (0, 1)]
+        for slot, name in zip(slots, names, strict=False):
+            for m, optimizer in enumerate(optimizers):
+                slot[m] = optimizer.initial_state(name)
+        return cls(
+            grads=aligned_zeros((members, size), dtype),
+            slots=slots,
+            rates=np.zeros((members, max(steps, 1)), dtype),
+            hyper=np.stack([np.atleast_1d(o.hyperparameters()) for o in optimizers]),
+            penalties=np.array(penalties, dtype).reshape(members, 2),
+            limits=np.array(limits, dtype).reshape(4, members),
+            seeds=np.array(seeds, np.int64),
+            counters=np.zeros((members, 3), np.int64),
+        )
+
+    def member(self, m):
+        """Return one member's rows, sharing memory."""
+        one = object.__new__(type(self))
+        for name, value in self.__dict__.items():
+            if name == "slots":
+                value = [s[m : m + 1] for s in value]
+            elif name == "limits":
+                value = value[:, m : m + 1]
+            else:
+                value = value[m : m + 1]
+            setattr(one, name, value)
+        return one
+
+
+class Step:
+    """The training step of one or more members: gather, forward, backward, update.
+
+    Parameters
+    ----------
+    network : Network
+        The nets (their arrays are updated in place).
+    loss : callable
+        ``loss(raw, target)`` gives the samples' losses of shape (M, n_samples).
+    optimizer : Optimizer
+        Whose kernel makes the update.
+    data : Data
+        The samples.
+    order : ndarray of int64 of shape (M, n_rows)
+        The rows in each member's order (fixed memory, refilled every epoch).
+    buffers : Buffers
+        The training's memory.
+    """
+
+    def __init__(self, network, loss, optimizer, data, order, buffers):
+        self.network, self.loss, self.optimizer = network, loss, optimizer
+        self.data, self.order, self.buffers = data, order, buffers
+        self.unrecordable = None
+        self._programs = {}
+
+    def __call__(self, batch, steps=1):
+        """Make steps of one batch size."""
+        if batch not in self._programs:
+            self._programs[batch] = self.program(batch).compile()
+        self._programs[batch](steps)
+
+    def program(self, batch):
+        """Return the program of a step of one batch size."""
+        b, network = self.buffers, self.network
+        x, y, weights, calls = self.data.batch(batch, self.order, b.counters, b.scale)
+        each = np.zeros((network.members, batch), network.dtype)
+        grads = network.views(b.grads)
+        args = (network.params, network.state, x, y, weights)
+        into = ((each, network.state), grads)
+        try:
+            program = record(self.differentiate, args, into)
+        except Unrecordable as e:
+            self.unrecordable = str(e)
+            program = Program([(self.eager, (args, into))])
+        return program.before(*calls).then(*self._update(), *self._account(each, weights))
+
+    def differentiate(self, params, state, x, y, weights):
+        """Return the samples' losses and the new state, and the gradients."""
+
+        def forward(params):
+            raw, after = self.network.apply(
+                params, state, x, training=True, seed=b.seeds, counters=b.counters
+            )
+            return self.loss(raw, y), after
+
+        b = self.buffers
+        (each, after), pullback = vjp(forward, params)
+        nothing = tree_map(lambda _: None, after)
+        return (each, after), pullback((weights, nothing))[0]
+
+    def eager(self, args, into):
+        """Make the step without a recording."""
+        # The arrays of `state` are both read and written: compute all, then copy.
+        for new, target in zip(
+            flatten(self.differentiate(*args))[0], flatten(into)[0], strict=True
+        ):
+            np.copyto(target, new)
+
+    def _update(self):
+        from skdeep._kernels.cpu import update as kernels
+
+        b, network = self.buffers, self.network
+        dtype, data = network.dtype, network.data
+        calls, penalties = [], b.penalties
+        if penalties.any():
+            args = (data, penalties, b.scale, network.segments, b.penalty)
+            calls.append((kernels.penalty[dtype], args))
+        value, norm, global_norm, largest = (row if row.any() else None for row in b.limits)
+        if any(limit is not None for limit in (value, norm, global_norm)):
+            if penalties.any():
+                args = (b.grads, data, penalties, b.scale, network.segments)
+                calls.append((kernels.penalize[dtype], args))
+                penalties = np.zeros_like(penalties)
+            if value is not None:
+                calls.append((kernels.clip_value[dtype], (b.grads, value)))
+            if norm is not None:
+                calls.append((kernels.clip_norm[dtype], (b.grads, norm, network.segments)))
+            if global_norm is not None:
+                calls.append((kernels.clip_global_norm[dtype], (b.grads, global_norm)))
+        args = (data, b.grads, *b.slots, b.rates, b.hyper, penalties, b.scale, network.segments)
+        calls.append((self.optimizer.kernel[dtype], (*args, b.counters)))
+        if largest is not None:
+            calls.append((kernels.max_norm[dtype], (data, largest, network.columns)))
+        return calls
+
+    def _account(self, each, weights):
+        from skdeep._kernels.cpu import batch as kernels
+
+        b, batch, dtype = self.buffers, each.shape[1], each.dtype
+        return [
+            (kernels.accumulate[dtype], (each, weights, b.penalty, b.totals, batch)),
+            (kernels.tick[dtype], (b.counters, batch)),
+        ]
