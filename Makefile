@@ -46,7 +46,8 @@ $(VENV)/.stamp-%: pyproject.toml $(VENV)/.stamp-venv
 
 # --- what to do with it ---
 
-demo: $(VENV)/.stamp-plot
+# The demo draws, tabulates and shows progress; the extra of the tests has all that it needs.
+demo: $(VENV)/.stamp-test
 	$(BIN)/python examples/neural_network/demo_digits_mlp.py
 
 # One process on purpose. numba numbers the files of its kernel cache without a lock, so that two

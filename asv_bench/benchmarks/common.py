@@ -54,7 +54,7 @@ def load(name, n_rows=None):
         from skdeep.datasets import load_mnist
 
         X, y = load_mnist(return_X_y=True)
-        n_test, largest = 10_000, 255
+        n_test, largest = 10_000, 1
     order = np.random.default_rng(0).permutation(len(X))
     train, test = order[n_test:][:n_rows], order[:n_test]
 

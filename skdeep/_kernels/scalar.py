@@ -18,7 +18,10 @@ from numba.extending import overload, register_jitable
 
 from skdeep._kernels.cpu._numba import JIT
 
-OPTIONS = {key: JIT[key] for key in ("error_model", "fastmath")} | {"forceinline": True}
+#: How bodies compile: the kernels' arithmetic, always inlined, no wrappers for callers in Python.
+OPTIONS = {key: JIT[key] for key in ("error_model", "fastmath")} | dict(
+    forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True
+)
 inlined = register_jitable(**OPTIONS)
 F = np.float32
 
@@ -34,10 +37,11 @@ def _by_type(double, single):
 
 @inlined
 def _reduced(x):
-    """Return n, r, q with x = n ln 2 + r, |r| <= ln(2)/2, and exp(r) = 1 + r + r r q.
+    """Return h, r, q with exp(x) = 2 h (1 + r + r r q), h a power of two, for -87.5 <= x <= 89.
 
-    Adding 1.5 * 2**23 rounds to the nearest integer and leaves n in the sum's low bits, so that no
-    float is converted to int (undefined for NaN). The polynomial is a minimax fit (8e-10 of exp).
+    Adding 1.5 * 2**23 rounds to the nearest integer and leaves it in the sum's low bits, so that
+    no float is converted to int (undefined for NaN). The polynomial is a minimax fit (3e-9 of
+    exp). It is half the power of two because 2**128 is not a float32, but exp(88.7) is.
     """
     t = x * F(1.4426950408889634) + F(12582912.0)
     n = t - F(12582912.0)
@@ -47,13 +51,8 @@ def _reduced(x):
     q = q * r + F(0.0416682884)
     q = q * r + F(0.166665211)
     q = q * r + F(0.49999994)
-    return np.float32(t).view(np.int32), r, q
-
-
-@inlined
-def _half_power(t, bias):
-    """Return 2**(n + bias - 127) for the bits `t` that `_reduced` gives for n."""
-    return np.int32((t + np.int32(bias)) << np.int32(23)).view(np.float32)
+    bits = np.int32((np.float32(t).view(np.int32) + np.int32(126)) << np.int32(23))
+    return np.int32(bits).view(np.float32), r, q
 
 
 @inlined
@@ -61,9 +60,8 @@ def exp32(x):
     """Return exp(x) in float32, within 2 ulp; 0 below -87, infinity above 88.73."""
     x = F(-87.5) if x < F(-87.5) else x
     x = F(89.0) if x > F(89.0) else x
-    t, r, q = _reduced(x)
-    # Twice half the power: 2**128 is not a float32, but exp(88.7) is.
-    return (r * r * q + r + F(1)) * _half_power(t, 126) * F(2)
+    h, r, q = _reduced(x)
+    return (r * r * q + r + F(1)) * h * F(2)
 
 
 @inlined
@@ -71,9 +69,8 @@ def expm1_32(x):
     """Return exp(x) - 1 in float32, accurate near 0 too."""
     x = F(-17.5) if x < F(-17.5) else x
     x = F(89.0) if x > F(89.0) else x
-    t, r, q = _reduced(x)
-    half = _half_power(t, 126)
-    return ((r * r * q + r) * half + (half - F(0.5))) * F(2)
+    h, r, q = _reduced(x)
+    return ((r * r * q + r) * h + (h - F(0.5))) * F(2)
 
 
 @inlined

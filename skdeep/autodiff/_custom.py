@@ -67,7 +67,7 @@ def primitive(f=None, *, vjp=None, jvp=None, shape=None, name=None):
     """
     if f is None:
         return functools.partial(primitive, vjp=vjp, jvp=jvp, shape=shape, name=name)
-    operation = _Operation(f, name or f.__name__, vjp, jvp, shape)
+    operation = _Operation(f, name or _name(f), vjp, jvp, shape)
 
     @functools.wraps(f)
     def call(*args, **static):
@@ -75,6 +75,10 @@ def primitive(f=None, *, vjp=None, jvp=None, shape=None, name=None):
         return f(*args, **static) if innermost(args) is None else operation(*args, **static)
 
     return call
+
+
+def _name(f):
+    return getattr(f, "__name__", None) or type(f).__name__
 
 
 def _refuse_traced(static, name):
@@ -220,7 +224,7 @@ class custom_vjp:
     """
 
     def __init__(self, f, fwd=None, bwd=None):
-        self.f, self.fwd, self.bwd = f, fwd, bwd
+        self.f, self.fwd, self.bwd, self.name = f, fwd, bwd, _name(f)
         functools.update_wrapper(self, f)
 
     def defvjp(self, fwd, bwd):
@@ -248,14 +252,14 @@ class custom_vjp:
 
     def __call__(self, *args, **static):
         """Evaluate the function."""
-        _refuse_traced(static, self.__name__)
+        _refuse_traced(static, self.name)
         leaves, build = flatten(args)
         top = innermost(leaves)
         if not isinstance(top, Reverse):
             return self.f(*args, **static)
         if self.fwd is None or self.bwd is None:
             raise NotImplementedError(
-                f"custom_vjp {self.__name__!r} has no rule; give it by defvjp(fwd, bwd)"
+                f"custom_vjp {self.name!r} has no rule; give it by defvjp(fwd, bwd)"
             )
         call = _CustomCall(self, top, build, static)
         outs = top.process(call, leaves, {})
@@ -266,7 +270,7 @@ class _CustomCall(Primitive):
     """One call of a function with a custom backward rule, as an entry on a tape."""
 
     def __init__(self, custom, trace, build, static):
-        super().__init__(custom.__name__)
+        super().__init__(custom.name)
         self.custom, self.trace, self.build, self.static = custom, trace, build, static
         self.rules(self._backward)
 

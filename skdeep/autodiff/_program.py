@@ -121,7 +121,7 @@ class Program:
                             for f, args in part:
                                 f(*args)
 
-        run.program = self  # keeps the arrays behind the addresses alive
+        run.program = self  # type: ignore[attr-defined] # keeps the arrays behind the addresses alive
         return run
 
 

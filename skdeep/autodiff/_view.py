@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skdeep.autodiff._trace import Forward, Reverse, Tracer, shape
+from skdeep.autodiff._trace import Forward, Reverse, Trace, Tracer, shape
 from skdeep.autodiff._transforms import _like, _plain, _scalar, as_differentiable
 from skdeep.autodiff._tree import flatten, leaves_like
 
@@ -190,40 +190,32 @@ class EvaluationTrace:
             columns = 1 + max(x for x, _ in places.values())
             rows = 1 + 2 * max(y for _, y in places.values())
             _, ax = plt.subplots(figsize=(1.8 * columns + 0.6, 1.1 * rows + 0.6))
-        for (a, b), arc in zip(self.edges, self._arcs(places), strict=True):
-            ax.annotate(
-                "",
-                xy=places[b],
-                xytext=places[a],
-                arrowprops={
-                    "arrowstyle": "->",
-                    "color": "0.5",
-                    "shrinkA": 26,
-                    "shrinkB": 26,
-                    "connectionstyle": f"arc3,rad={arc}",
-                },
-            )
+        boxes = {}
         for row, label in zip(self.rows, self._labels(), strict=True):
-            ax.text(
+            face = "#e8f0fa" if row.operation == "input" else "white"
+            boxes[row.name] = ax.text(
                 *places[row.name],
                 label,
                 ha="center",
                 va="center",
                 fontsize="small",
-                bbox={
-                    "boxstyle": "round",
-                    "facecolor": "#e8f0fa" if row.operation == "input" else "white",
-                    "edgecolor": "0.4",
-                },
-            )
+                bbox={"boxstyle": "round", "facecolor": face, "edgecolor": "0.4"},
+            ).get_bbox_patch()
+        for a, b in self.edges:
+            # An edge that skips a layer is bent, so that it passes beside what stands there.
+            bend = 0.25 if places[b][0] - places[a][0] > 1 else 0.0
+            arrow = {
+                "arrowstyle": "->",
+                "color": "0.5",
+                "patchA": boxes[a],
+                "patchB": boxes[b],
+                "connectionstyle": f"arc3,rad={bend}",
+            }
+            ax.annotate("", xy=places[b], xytext=places[a], arrowprops=arrow)
         xs, ys = zip(*places.values(), strict=True)
         ax.set(xlim=(min(xs) - 0.6, max(xs) + 0.6), ylim=(min(ys) - 0.6, max(ys) + 0.6))
         ax.set_axis_off()
         return ax
-
-    def _arcs(self, places):
-        """Bend the edges that skip a layer, so that they pass beside what stands there."""
-        return [0.25 if places[b][0] - places[a][0] > 1 else 0.0 for a, b in self.edges]
 
 
 def trace(f, *x, mode="reverse", tangents=None):
@@ -345,7 +337,7 @@ def _paths(name, tree):
     return [name]
 
 
-class _Watch:
+class _Watch(Trace):
     """What the two interpreters share: a row per variable."""
 
     def inputs(self, boxed, names):

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_regressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -99,7 +99,7 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
             accept_sparse="csr",
             multi_output=True,
             dtype="numeric",
-            y_numeric=self._estimator_type == "regressor",
+            y_numeric=is_regressor(self),
             reset=reset,
         )
 
@@ -195,7 +195,7 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
             accept_sparse="csr",
             multi_output=True,
             dtype="numeric",
-            y_numeric=self._estimator_type == "regressor",
+            y_numeric=is_regressor(self),
             reset=False,
         )
         if weight is not None:

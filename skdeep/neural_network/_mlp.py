@@ -114,17 +114,17 @@ class BaseMLP(BaseNetwork):
             stack.append(("input_dropout", Dropout(self.input_dropout)))
         for i, (units, rate) in enumerate(zip(sizes, rates, strict=True), 1):
             stack += self._hidden_layer(i, units, rate)
-        stack.append(("output", Dense(n_outputs, **self._dense())))
+        stack.append(("output", Dense(n_outputs, **self._initializers())))
         return stack
 
-    def _dense(self):
+    def _initializers(self):
         kernel = self.initializer
         if kernel == "auto":
             factor = 2.0 if self.activation == "logistic" else 6.0
             return dict(
                 kernel_initializer=SklearnUniform(factor), bias_initializer=SklearnUniform(factor)
             )
-        return dict(kernel_initializer=kernel, dropconnect=0.0)
+        return dict(kernel_initializer=kernel)
 
     def _hidden_layer(self, i, units, rate):
         norm = []
@@ -143,7 +143,7 @@ class BaseMLP(BaseNetwork):
         dense = Dense(
             units,
             "identity" if own is not None else activation,
-            **{**self._dense(), "dropconnect": self.dropconnect},
+            **{**self._initializers(), "dropconnect": self.dropconnect},
         )
         acts = [] if own is None else [(f"activation{i}", own)]
         stack = [(f"hidden{i}", dense), *(norm + acts if before else acts + norm)]

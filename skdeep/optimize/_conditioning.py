@@ -1,6 +1,7 @@
 """Condition numbers, and the warning that every solving path shares."""
 
 import warnings
+from numbers import Real
 
 import numpy as np
 from scipy.linalg import LinAlgWarning
@@ -10,6 +11,11 @@ EPS = float(np.finfo(np.float64).eps)
 
 class IllConditionedWarning(LinAlgWarning):
     """A linear system is so ill-conditioned that its solution has few correct digits."""
+
+
+def is_real(v):
+    """Whether a setting is a real number (NaN is; it fails every comparison)."""
+    return isinstance(v, Real) and not isinstance(v, bool)
 
 
 def as_matrix(A, name="A"):

@@ -7,6 +7,7 @@ import numpy as np
 from scipy import optimize
 
 from skdeep.autodiff import hvp, jacobian
+from skdeep.optimize._conditioning import is_real
 from skdeep.optimize._objective import differentiated
 
 
@@ -118,7 +119,7 @@ def read_ball(norm_bound, n, shape):
     if norm_bound is None:
         return None
     r, c = norm_bound if isinstance(norm_bound, tuple) else (norm_bound, 0.0)
-    if not (np.isscalar(r) and not isinstance(r, str) and 0 < r < np.inf):
+    if not (is_real(r) and 0 < r < np.inf):
         raise ValueError(
             f"norm_bound={norm_bound!r} must be a positive radius or a pair (radius, centre)"
         )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skdeep.optimize._conditioning import is_real
 from skdeep.optimize._objective import Objective
 
 
@@ -73,13 +74,13 @@ def classify_critical_point(f, x, args=(), *, tol=1e-6):
     Examples
     --------
     >>> from skdeep.optimize import classify_critical_point
-    >>> point = classify_critical_point(lambda v: v[0] * v[0] - v[1] * v[1], [0.0, 0.0])
+    >>> point = classify_critical_point(lambda v: v[0] ** 2 - v[1] ** 2, [0.0, 0.0])
     >>> point.kind
     'saddle'
     >>> point.eigenvalues
     array([-2.,  2.])
     """
-    if not tol >= 0:
+    if not (is_real(tol) and tol >= 0):
         raise ValueError(f"tol={tol!r} must be a number that is not negative")
     objective = Objective(f, x, args)
     objective.check()

@@ -6,6 +6,8 @@ the next iterate from the gradient `g` at `x`.
 
 import numpy as np
 
+from skdeep.optimize._conditioning import is_real
+
 
 def gradient_descent(x0):
     """Steepest descent (Cauchy, 1847)."""
@@ -71,14 +73,13 @@ def adam(x0, *, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
 
 def ftrl(x0, *, l1=0.0, l2=0.0, beta=1.0):
     """FTRL-proximal (McMahan et al., 2013, algorithm 1), its first proximal term around x0."""
-    s, z, started = np.zeros_like(x0), np.zeros_like(x0), []
+    s, z = np.zeros_like(x0), None
 
     def update(x, g, rate):
-        if not started:
-            started.append(True)
-            z[:] = -beta / rate * x
+        nonlocal z
+        z = -beta / rate * x if z is None else z
         s_new = s + g * g
-        z[:] += g - (np.sqrt(s_new) - np.sqrt(s)) / rate * x
+        z = z + g - (np.sqrt(s_new) - np.sqrt(s)) / rate * x
         s[:] = s_new
         scale = (beta + np.sqrt(s)) / rate + l2
         shrunk = np.sign(z) * np.maximum(np.abs(z) - l1, 0.0)
@@ -113,7 +114,7 @@ def make_rule(method, x0, learning_rate, options):
                 f"which takes {sorted(known) or 'none'}"
             )
         decay = name in _DECAYS
-        if not (np.isscalar(v) and (0 <= v < 1 if decay else 0 <= v < np.inf)):
+        if not (is_real(v) and (0 <= v < 1 if decay else 0 <= v < np.inf)):
             raise ValueError(
                 f"options[{name!r}]={v!r} must be a number "
                 + ("in [0, 1)" if decay else "that is finite and not negative")
@@ -130,7 +131,7 @@ def make_rule(method, x0, learning_rate, options):
 
 def check_rate(rate, name):
     """Raise unless a learning rate is positive and finite."""
-    if not (np.isscalar(rate) and not isinstance(rate, str) and 0 < rate < np.inf):
+    if not (is_real(rate) and 0 < rate < np.inf):
         raise ValueError(f"{name}={rate!r} must be a positive, finite number")
 
 

@@ -8,7 +8,7 @@ from scipy import linalg
 from scipy.optimize import brentq
 from sklearn.exceptions import ConvergenceWarning
 
-from skdeep.optimize._conditioning import EPS, as_matrix, warn_if_ill_conditioned
+from skdeep.optimize._conditioning import EPS, as_matrix, is_real, warn_if_ill_conditioned
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,10 @@ def _check(A, b, norm_bound, method, rcond, tol, max_iter):
     if method not in _DIRECT and method != "gradient":
         raise ValueError(f"method={method!r} must be 'qr', 'normal', 'pinv' or 'gradient'")
     for name, v in (("norm_bound", norm_bound), ("max_iter", max_iter)):
-        if v is not None and not 0 < v < np.inf:
+        if v is not None and not (is_real(v) and 0 < v < np.inf):
             raise ValueError(f"{name}={v!r} must be positive and finite")
     for name, v in (("rcond", rcond), ("tol", tol)):
-        if v is not None and not 0 <= v < 1:
+        if v is not None and not (is_real(v) and 0 <= v < 1):
             raise ValueError(f"{name}={v!r} must be in [0, 1)")
     A, b = as_matrix(A), np.asarray(b)
     columns = as_matrix(b[:, None] if b.ndim == 1 else b, "b")

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.optimize import OptimizeResult
 
+from skdeep.optimize._conditioning import is_real
 from skdeep.optimize._constraints import Feasible, read_ball, read_bounds, read_constraints
 from skdeep.optimize._first_order import RULES, descend, make_rule
 from skdeep.optimize._kkt import kkt_conditions
@@ -149,7 +150,7 @@ def minimize(
     >>> import numpy as np
     >>> from skdeep.optimize import minimize
     >>> def f(v):
-    ...     return (v[0] * v[0] + 4 * v[1] * v[1]) / 6
+    ...     return (v[0] ** 2 + 4 * v[1] ** 2) / 6
     >>> line = {"type": "eq", "fun": lambda v: 6 - v[0] - 2 * v[1]}
     >>> result = minimize(f, [0.0, 0.0], constraints=line)
     >>> print(np.round(result.x, 6), np.round(result.multipliers.constraints[0], 6))
@@ -158,6 +159,7 @@ def minimize(
     >>> result.nit
     1
     """
+    constraints = () if constraints is None else constraints
     method = _choose(method, constraints, norm_bound)
     options = dict(options or {})
     _check_settings(method, learning_rate, max_iter, tol, callback, options)
@@ -183,22 +185,23 @@ def minimize(
             found = newton(objective, **common, **options)
         else:
             history.record(start)
-            found = _read_scipy(
-                solve(method, objective, feasible, options=options, **common), objective
-            )
-            history.record(found[0])
+            res = solve(method, objective, feasible, options=options, **common)
+            found = _read_scipy(res, objective, history, feasible)
     except Stopped as stop:
         status, message = stop.args
-        x = objective.best_x if status == 3 else history.last
+        x = _best(objective, history, feasible) if status == 3 else history.last
         found = x, status, message, history.count - 1
     return _result(objective, feasible, history, *found)
 
 
+def _absent(value):
+    """Whether there are no such limits; a single constraint may be an object without length."""
+    return value is None or (hasattr(value, "__len__") and len(value) == 0)
+
+
 def _choose(method, constraints, norm_bound):
     if method is None:
-        # A single constraint may be an object without a length.
-        many = hasattr(constraints, "__len__") and len(constraints) == 0
-        return "l-bfgs" if many and norm_bound is None else "slsqp"
+        return "l-bfgs" if _absent(constraints) and norm_bound is None else "slsqp"
     if not isinstance(method, str) or method.lower() not in _METHODS:
         raise ValueError(f"method={method!r} is unknown; the methods are {', '.join(_METHODS)}")
     return method.lower()
@@ -213,7 +216,7 @@ def _check_settings(method, learning_rate, max_iter, tol, callback, options):
     whole = isinstance(max_iter, int | np.integer) and not isinstance(max_iter, bool)
     if max_iter is not None and not (whole and max_iter > 0):
         raise ValueError(f"max_iter={max_iter!r} must be a positive integer")
-    if not (np.isscalar(tol) and not isinstance(tol, str) and 0 <= tol < np.inf):
+    if not (is_real(tol) and 0 <= tol < np.inf):
         raise ValueError(f"tol={tol!r} must be a number that is finite and not negative")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback={callback!r} must be a function")
@@ -225,14 +228,13 @@ def _check_settings(method, learning_rate, max_iter, tol, callback, options):
                     f"which takes {sorted(_NEWTON_OPTIONS)}"
                 )
             low, high = _NEWTON_OPTIONS[name]
-            if not low < v < high:
+            if not (is_real(v) and low < v < high):
                 raise ValueError(f"options[{name!r}]={v!r} must be between {low} and {high}")
 
 
 def _check_taken(method, **given):
     for what, value in given.items():
-        absent = value is None or (hasattr(value, "__len__") and len(value) == 0)
-        if not absent and what not in _TAKES.get(method, ()):
+        if not _absent(value) and what not in _TAKES.get(method, ()):
             takers = [m for m in _METHODS if what in _TAKES.get(m, ())]
             raise ValueError(
                 f"method={method!r} does not take {what}; these do: {', '.join(takers)}"
@@ -275,12 +277,18 @@ class _History:
                 raise Stopped(99, "the callback raised StopIteration") from None
 
 
-def _read_scipy(res, objective):
+def _best(objective, history, feasible):
+    """Return the best point known after divergence: with constraints, the last iterate."""
+    return history.last if feasible.rows() else objective.best_x
+
+
+def _read_scipy(res, objective, history, feasible):
     """Return SciPy's result as (x, status, message, number of steps)."""
     x = np.asarray(res.x, np.float64)
-    why = objective.diverged(float(res.fun), x, objective.jac(x))
+    why = objective.diverged(float(res.fun), x, objective.both(x)[1])
     if why:
-        return (objective.best_x, 3, why, res.nit)
+        return _best(objective, history, feasible), 3, why, res.nit
+    history.record(x)
     status = 0 if res.success else (int(res.status) or 2)
     return x, status, str(res.message), res.nit
 

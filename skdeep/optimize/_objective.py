@@ -49,7 +49,8 @@ class Objective:
 
     def check(self):
         """Evaluate at the start; raise where the function will not do."""
-        out = self.f(self.point(self.x0))
+        with np.errstate(all="ignore"):
+            out = self.f(self.point(self.x0))
         if np.shape(out) != ():
             raise ValueError(
                 f"f must return a scalar; it returned shape {np.shape(out)}. Take a sum or a norm"

@@ -220,19 +220,18 @@ class Trainer:
             return
         if progress.judge(settings.tol, settings.early_stopping) or not self.has_best[m]:
             self._keep(m)
-        if settings.incremental:
-            return
         b = self.buffers
         stop = settings.schedule.epoch_end(
             progress.schedule,
             improved=progress.no_improvement == 0,
-            plateau=progress.no_improvement > settings.n_iter_no_change,
+            plateau=not settings.incremental
+            and progress.no_improvement > settings.n_iter_no_change,
             learning_rate=settings.learning_rates[m],
             n_samples=len(self.rows[m]),
             epoch=progress.epochs,
             steps=int(b.counters[m, 0]),
         )
-        if progress.no_improvement > settings.n_iter_no_change:
+        if not settings.incremental and progress.no_improvement > settings.n_iter_no_change:
             what = "Validation score" if settings.early_stopping else "Training loss"
             message = (
                 f"{what} did not improve more than tol={settings.tol:f} for "

@@ -1,5 +1,7 @@
 """primitive, custom_vjp and check_grads."""
 
+import functools
+
 import numpy as np
 import pytest
 from scipy import special
@@ -52,6 +54,14 @@ def test_primitive_is_the_function_outside_traces():
     assert erf(0.3) == special.erf(0.3)
 
 
+def test_callables_without_a_name():
+    twice = functools.partial(np.multiply, 2.0)
+    assert grad(primitive(twice, vjp=lambda ct, ans, x: (2 * ct,)))(3.0) == 2.0
+    assert grad(custom_vjp(twice, lambda x: (twice(x), None), lambda r, ct: (ct,)))(3.0) == 1.0
+    with pytest.raises(NotImplementedError, match="'partial' has no vjp"):
+        grad(primitive(twice))(3.0)
+
+
 def test_primitive_with_several_arguments_statics_and_none():
     @primitive(vjp=lambda ct, ans, n, x, scale: (None, ct * scale * special_jvp(n, x)))
     def bessel(n, x, scale=1.0):
@@ -92,6 +102,14 @@ def test_primitive_with_several_outputs():
     np.testing.assert_array_equal(grad(lambda x: op(x)[1][2])(x), np.ones(3))
 
 
+def test_an_output_with_no_tangent_is_a_constant():
+    op = primitive(lambda x: (x * 2, np.sign(x)), jvp=lambda t, ans, x: (t[0] * 2, None))
+    f = lambda x: [op(x)[1], np.sin(op(x)[1]), op(x)[0] * op(x)[1]]  # noqa: E731
+    value, tangent = jvp(f, (3.0,), (1.0,))
+    assert value == [1.0, np.sin(1.0), 6.0]
+    assert tangent == [0.0, 0.0, 2.0]
+
+
 def test_primitive_without_a_rule_names_itself_and_the_mode():
     backward_only = primitive(np.sinh, vjp=lambda ct, ans, x: (ct * np.cosh(x),), name="sh")
     forward_only = primitive(np.sinh, jvp=lambda t, ans, x: t[0] * np.cosh(x), name="sh")
@@ -128,8 +146,12 @@ def test_primitive_refuses_traced_keywords():
 
 def test_primitive_keeps_float32_where_its_shape_is_known():
     op = primitive(lambda x: np.float64(2.0) * x, vjp=lambda ct, ans, x: (2 * ct,), shape=np.shape)
-    g = grad(lambda x: np.sum(op(x) * x))(np.ones(2, np.float32))
-    assert g.dtype == np.float32
+    x = np.ones(2, np.float32)
+    assert vjp(op, x)[0].dtype == np.float32
+    assert grad(lambda x: np.sum(op(x) * x))(x).dtype == np.float32
+    # The dtype of a rule's cotangent is cast to that of the argument.
+    op = primitive(np.sin, vjp=lambda ct, ans, x: (np.float64(1.0) * ct * np.cos(x),))
+    assert vjp(op, x)[1](x)[0].dtype == np.float32
 
 
 def test_primitive_is_recorded_with_a_shape_only():

@@ -315,8 +315,9 @@ def test_float32_stays_float32():
         assert jacobian(np.sin, mode=mode)(x).dtype == np.float32
     value, t = jvp(f, (x,), (np.ones(2),))  # a direction in float64
     assert (value.dtype, t.dtype) == (np.float32, np.float32)
-    _, pullback = vjp(np.sin, np.float32(1.0))
-    assert pullback(1.0)[0].dtype == np.float32
+    for g in (np.sin, lambda x: x):
+        assert vjp(g, x)[1](np.ones(2))[0].dtype == np.float32
+        assert jvp(g, (x,), (np.ones(2),))[1].dtype == np.float32
 
 
 def test_gradients_have_the_dtype_of_their_arguments():
@@ -396,3 +397,11 @@ def test_writing_raises():
         grad(assign)(np.ones(2))
     with pytest.raises(TypeError, match="in-place"):
         grad(add_into)(np.ones(2))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble])
+def test_dtypes_without_kernels(dtype):
+    x = np.ones((2, 3), dtype)
+    g = grad(lambda x: np.sum(np.sum(x + x, axis=0)) + np.sum(np.sum(x, axis=1)))(x)
+    assert g.dtype == dtype
+    np.testing.assert_array_equal(g, np.full((2, 3), 3, dtype))

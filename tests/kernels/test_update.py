@@ -274,11 +274,13 @@ def test_decaying_moments_end_in_no_denormals(name, dtype):
     decade = 1 if dtype is np.float32 else 1e-260
     args[2] *= dtype(1e-20 * decade)
     args[3] *= dtype(1e-20 * decade)
-    for _ in range(400):
+    for _ in range(200):  # to zero, and never through the denormals
         getattr(update, name)[dtype](*args)
-    for state in args[2:4]:
-        size = abs(state[state != 0])
-        assert not size.size or size.min() >= np.finfo(dtype).tiny
+        for state in args[2:4]:
+            size = abs(state[state != 0])
+            assert size.min(initial=1.0) >= np.finfo(dtype).tiny
+    decays_to_zero = args[3] if name == "rmsprop_momentum" else args[2]
+    assert name == "rmsprop" or not decays_to_zero.any()
 
 
 @pytest.mark.parametrize("name", UPDATES)
@@ -325,8 +327,7 @@ def test_ftrl_equals_the_papers_algorithm(initial):
         w = np.where(abs(z) <= l1, 0, -(z - np.sign(z) * l1) / ((beta + np.sqrt(n)) / rate + l2))
         np.testing.assert_allclose(mine, w, rtol=0, atol=1e-12)
         np.testing.assert_array_equal(mine == 0, w == 0)
-    zeros = (w == 0).mean()
-    assert 0.05 < zeros < 0.95
+    assert 0 < (w == 0).sum() < size
 
 
 def test_ftrl_without_penalties_is_adagrad_whatever_the_schedule():

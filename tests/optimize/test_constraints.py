@@ -187,7 +187,7 @@ def test_wrong_side_shows_in_dual_feasibility():
 def test_infeasible_problem_is_no_success(method):
     far = optimize.LinearConstraint([[1.0, 0.5]], lb=3.0)
     result = minimize(
-        distance, [0.3, 0.1], method=method, constraints=far, norm_bound=1.0, max_iter=200
+        distance, [0.3, 0.1], method=method, constraints=far, norm_bound=1.0, max_iter=50
     )
     assert not result.success
     assert result.kkt.primal_feasibility > 0.1

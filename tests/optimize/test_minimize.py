@@ -140,6 +140,24 @@ def test_max_iter(method):
     assert result.fun == result.fun_path.min()
 
 
+@pytest.mark.parametrize("method", ["L-BFGS", "newton", "trust-constr", "nesterov"])
+def test_logistic_regression_against_scikit_learn(method):
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    y = (X @ [1.0, -2.0, 0.5] + rng.logistic(size=60) > 0).astype(float)
+    peer = LogisticRegression(C=2.0, tol=1e-10, solver="newton-cholesky").fit(X, y)
+
+    def loss(w):
+        z = X @ w[:3] + w[3]
+        return np.sum(np.logaddexp(0, z) - y * z) + w[:3] @ w[:3] / (2 * 2.0)
+
+    result = minimize(loss, np.zeros(4), method=method)
+    assert result.success
+    np.testing.assert_allclose(result.x, [*peer.coef_[0], *peer.intercept_], atol=1e-6)
+
+
 def test_path_may_be_left_out():
     result = minimize(bowl, np.zeros(3), keep_path=False)
     assert result.path is None
@@ -148,6 +166,7 @@ def test_path_may_be_left_out():
 
 def test_default_method_follows_the_constraints():
     assert minimize(bowl, np.zeros(2)).nfev == minimize(bowl, np.zeros(2), method="L-BFGS").nfev
+    assert minimize(bowl, np.zeros(2), constraints=None).success
     line = optimize.LinearConstraint([[1.0, 1.0]], ub=1.0)
     np.testing.assert_allclose(minimize(bowl, np.zeros(2), constraints=line).x, 0.5)
     np.testing.assert_allclose(minimize(bowl, np.zeros(2), norm_bound=1.0).x, 0.5**0.5, atol=1e-6)
@@ -217,5 +236,5 @@ def test_unbounded_below_is_no_success(method):
     ],
 )
 def test_wrong_arguments(f, x0, kwargs, error, message):
-    with np.errstate(all="ignore"), pytest.raises(error, match=message):
+    with pytest.raises(error, match=message):
         minimize(f, x0, **kwargs)

@@ -7,18 +7,24 @@ depend on its row of A and its column of B alone, whatever tile it falls into.
 """
 
 from dataclasses import dataclass, replace
+from types import FunctionType
 
+import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import cfunc, njit, types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
+from skdeep._kernels.cpu._numba import FLOATS, JIT
+
 #: Vectors across a tile.
 ACROSS = 2
 _INT = ir.IntType(64)
 _BYTE = ir.IntType(8)
+#: Rows of A that share a register for their addresses.
+_GROUP = 5
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Isa:
 #: Instruction sets by the feature that tells them, best first. Heights fill the registers: 32 of
 #: AVX-512 and NEON, 16 of AVX2 and SSE; the smaller ones serve what is left of the rows.
 ISAS = {
-    "avx512f": Isa("avx512", 64, (14, 8, 4, 2, 1), masks=True),
+    "avx512f": Isa("avx512", 64, (14, 7, 4, 2, 1), masks=True),
     "fma": Isa("avx2", 32, (6, 4, 2, 1), masks=True),
     "neon": Isa("neon", 16, (12, 8, 4, 2, 1)),
     "": Isa("generic", 16, (4, 2, 1), fma=False),
@@ -74,6 +80,11 @@ class _Emitter:
                 base, [_INT(o) if isinstance(o, int) else o], source_etype=_BYTE
             )
         return base
+
+    def opaque(self, x):
+        """Return a value that the optimiser knows nothing about."""
+        asm = ir.InlineAsm(ir.FunctionType(x.type, [x.type]), "", "=r,0")
+        return self.builder.call(asm, [x])
 
     def bytes(self, elements):
         """Return a stride in bytes."""
@@ -131,50 +142,71 @@ class _Emitter:
         return self.intrinsic(f"{name}.{self.mangled}", self.vector, x, y, z)
 
     def first(self, count):
-        """Return the mask of the first `count` lanes."""
-        index = ir.VectorType(_INT, self.lanes)
-        undefined = ir.Constant(index, ir.Undefined)
-        x = self.builder.insert_element(undefined, count, ir.IntType(32)(0))
-        x = self.shuffle(x, undefined, [0] * self.lanes)
-        return self.builder.icmp_signed("<", ir.Constant(index, list(range(self.lanes))), x)
+        """Return the mask of the first `count` lanes (of none or all, where there are fewer)."""
+        bits = ir.IntType(self.lanes)
+        count = self.builder.select(
+            self.builder.icmp_signed("<", count, _INT(self.lanes)), count, _INT(self.lanes)
+        )
+        ones = self.builder.sub(self.builder.shl(_INT(1), count), _INT(1))
+        return self.builder.bitcast(
+            self.builder.trunc(ones, bits), ir.VectorType(ir.IntType(1), self.lanes)
+        )
+
+
+def _sums(e, addresses, masks, accumulate):
+    """Emit the load of a tile of C where it is added to, else zeros."""
+    builder = e.builder
+    pairs = [(row, j) for row in addresses for j in range(len(masks))]
+    entry = builder.block
+    with builder.if_then(accumulate):
+        loaded = [e.load(e.at(row, j * e.isa.width), masks[j]) for row, j in pairs]
+        leaving = builder.block
+    sums = []
+    for x in loaded:
+        sums.append(builder.phi(e.vector))
+        sums[-1].add_incoming(e.zero, entry)
+        sums[-1].add_incoming(x, leaving)
+    return sums
 
 
 def _tile(e, height, masks, a, b, c, k, accumulate):
-    """Emit C = (C +) A @ B for one tile; a, b, c are addresses with strides in bytes.
+    """Emit C = (C +) A @ B for one tile, k >= 1; a, b, c are addresses with strides in bytes.
 
     `masks` has the mask of each vector across (None: all lanes).
     """
     builder, size = e.builder, e.isa.width
     (a, a_row, a_col), (b, b_row), (c, c_row) = a, b, c
     grid = [(i, j) for i in range(height) for j in range(len(masks))]
-    sums = {ij: cgutils.alloca_once(builder, e.vector) for ij in grid}
-    c_rows, a_rows = [c], [_INT(0)]
+    c_rows = [c]
     for _ in range(height - 1):
         c_rows.append(e.at(c_rows[-1], c_row))
-        a_rows.append(builder.add(a_rows[-1], a_row))
-    with builder.if_else(accumulate) as (then, otherwise):
-        with then:
-            for i, j in grid:
-                builder.store(e.load(e.at(c_rows[i], j * size), masks[j]), sums[i, j])
-        with otherwise:
-            for ij in grid:
-                builder.store(e.zero, sums[ij])
-    for row in c_rows:
+    # Else the addresses of a step's rows become one chain of additions, slower than the sums.
+    bases = [e.at(a, e.opaque(builder.mul(a_row, _INT(i)))) for i in range(0, height, _GROUP)]
+    sums = _sums(e, c_rows, masks, accumulate)
+    for row in c_rows if height == e.isa.rows[0] else ():
         # The next tile's rows of C arrive while this one computes.
         e.prefetch(e.at(row, builder.mul(c_row, _INT(height))), len(masks))
-    with cgutils.for_range(builder, k) as loop:
-        ak = e.at(a, builder.mul(loop.index, a_col))
-        bk = e.at(b, builder.mul(loop.index, b_row))
-        columns = [
-            e.load(e.at(bk, j * size), mask if e.isa.masks else None)
-            for j, mask in enumerate(masks)
-        ]
-        for i in range(height):
-            x = e.broadcast(e.at(ak, a_rows[i]))
-            for j, y in enumerate(columns):
-                builder.store(e.fma(x, y, builder.load(sums[i, j])), sums[i, j])
-    for i, j in grid:
-        e.store(builder.load(sums[i, j]), e.at(c_rows[i], j * size), masks[j])
+    entry, body, done = builder.block, *map(builder.append_basic_block, ("depth", "done"))
+    builder.branch(body)
+    builder.position_at_end(body)
+    state = [_INT(0), b, *bases, *sums]
+    phis = [builder.phi(x.type) for x in state]
+    step, bk, *rest = phis
+    bases, sums = rest[: len(bases)], rest[len(bases) :]
+    following = [builder.add(step, _INT(1)), e.at(bk, b_row), *(e.at(x, a_col) for x in bases)]
+    columns = [e.load(e.at(bk, j * size), m if e.isa.masks else None) for j, m in enumerate(masks)]
+    for i in range(height):
+        x = e.broadcast(e.at(bases[i // _GROUP], builder.mul(a_row, _INT(i % _GROUP))))
+        for j, y in enumerate(columns):
+            at = i * len(masks) + j
+            sums[at] = e.fma(x, y, sums[at])
+    for phi, first, then in zip(phis, state, following + sums, strict=True):
+        phi.add_incoming(first, entry)
+        phi.add_incoming(then, body)
+    builder.cbranch(builder.icmp_signed("<", following[0], k), body, done)
+    builder.position_at_end(done)
+    for (i, j), x in zip(grid, sums, strict=True):
+        e.store(x, e.at(c_rows[i], j * size), masks[j])
 
 
 def _tiles(e, masks, m, a, b, c, k, accumulate):
@@ -286,9 +318,9 @@ def make_pack(isa):
 def make_pack_transposed(isa):
     """Return the intrinsic that transposes rows of B into a padded panel.
 
-    ``pack_transposed(k, b, b_row, columns, out)``: out (max(k, L), ACROSS vectors of L lanes)
-    takes row j of B, of which k elements are read, as its column j < columns; the other columns
-    (and rows from k on) are filled with anything finite or not that B holds.
+    ``pack_transposed(k, b, b_row, columns, out)``: out (k + L - 1, ACROSS vectors of L lanes)
+    takes row j of B, of which k elements are read, as its column j < columns. The other columns
+    repeat the last one, and the rows from k on are scratch.
     """
 
     @intrinsic
@@ -297,13 +329,14 @@ def make_pack_transposed(isa):
             e = _Emitter(builder, isa, ctx.get_data_type(sig.args[1].dtype))
             k, b, b_row, columns, out = args
             b_row, last = e.bytes(b_row), builder.sub(columns, _INT(1))
-            for j in range(ACROSS):
+            with cgutils.for_range(builder, _INT(ACROSS)) as loop:
                 starts = []
-                for i in range(j * e.lanes, (j + 1) * e.lanes):
-                    inside = builder.icmp_signed("<", _INT(i), last)
-                    row = builder.select(inside, _INT(i), last)
+                for i in range(e.lanes):
+                    row = builder.add(builder.mul(loop.index, _INT(e.lanes)), _INT(i))
+                    row = builder.select(builder.icmp_signed("<", row, last), row, last)
                     starts.append(e.at(b, builder.mul(row, b_row)))
-                _transpose_rows(e, k, starts, e.at(out, j * isa.width))
+                to = e.at(out, builder.mul(loop.index, _INT(isa.width)))
+                _transpose_rows(e, k, starts, to)
             return ctx.get_dummy_value()
 
         return types.void(k, b, b_row, columns, out), codegen
@@ -312,21 +345,24 @@ def make_pack_transposed(isa):
 
 
 def _transpose_rows(e, k, starts, out):
-    """Emit the transposition of a vector's number of rows, k elements each, squares at a time."""
+    """Emit the transposition of a vector's number of rows, k elements each, square by square."""
     builder, lanes = e.builder, _INT(e.lanes)
-    row_bytes = _INT(ACROSS * e.isa.width)
-    with builder.if_else(builder.icmp_signed(">=", k, lanes)) as (many, few):
-        with many:
-            squares = builder.sdiv(builder.add(k, _INT(e.lanes - 1)), lanes)
-            last = builder.sub(k, lanes)
-            with cgutils.for_range(builder, squares) as loop:
-                # The last square overlaps the one before it and writes the same again.
-                begin = builder.mul(loop.index, lanes)
-                begin = builder.select(builder.icmp_signed("<", begin, last), begin, last)
-                rows = [e.load(e.at(start, e.bytes(begin))) for start in starts]
-                _store_transposed(e, rows, e.at(out, builder.mul(begin, row_bytes)))
-        with few:
-            _store_transposed(e, [e.load(start, e.first(k)) for start in starts], out)
+    squares = builder.sdiv(builder.add(k, _INT(e.lanes - 1)), lanes)
+    with cgutils.for_range(builder, squares) as loop:
+        begin = builder.mul(loop.index, lanes)
+        left = builder.sub(k, begin)
+        to = e.at(out, builder.mul(begin, _INT(ACROSS * e.isa.width)))
+        addresses = [e.at(start, e.bytes(begin)) for start in starts]
+        if e.isa.masks:
+            inside = e.first(left)
+            _store_transposed(e, [e.load(x, inside) for x in addresses], to)
+        else:
+            with builder.if_else(builder.icmp_signed(">=", left, lanes)) as (whole, rest):
+                with whole:
+                    _store_transposed(e, [e.load(x) for x in addresses], to)
+                with rest:
+                    inside = e.first(left)
+                    _store_transposed(e, [e.load(x, inside) for x in addresses], to)
 
 
 def _store_transposed(e, rows, out):
@@ -406,3 +442,80 @@ def itemsize(tyctx, pointer):
         return _INT(ctx.get_abi_sizeof(ctx.get_data_type(sig.args[0].dtype)))
 
     return types.int64(pointer), codegen
+
+
+# ---- the product in blocks ---------------------------------------------------------------------
+
+#: Blocks of k, such that a panel of B and a tile's rows of A stay in the first-level cache.
+_BLOCK_K = 256
+#: Rows of a block, such that the block of A stays in the second-level cache.
+_BLOCK_M = 512
+#: Elements by which packed rows of A are spread, so that they do not share cache sets.
+_SPREAD = 16
+#: Rows from which on packing B pays.
+_PACK_ROWS, _PACK_ROWS_ALIASED = 512, 28
+#: Columns from which on packing A pays.
+_PACK_COLUMNS = 64
+
+#: The instruction set that numba compiles for here.
+HOST = host_isa()
+_WIDTH, _MASKS = ACROSS * HOST.width, HOST.masks
+_panel, _pack, _pack_transposed = make_panel(HOST), make_pack(HOST), make_pack_transposed(HOST)
+
+
+@njit(**JIT)
+def _aliases(stride):
+    """Whether lines a stride of bytes apart crowd into few sets of the first-level cache."""
+    rest = stride % 2048
+    return stride >= 1920 and min(rest, 2048 - rest) < 128
+
+
+def _product(ta, tb, m, n, k, a, lda, b, ldb, c, ldc, accumulate):
+    """C (m, n) = (C +) op(A) @ op(B), in blocks."""
+    size = itemsize(a)
+    width = _WIDTH // size
+    a_row, a_col = (1, lda) if ta else (lda, 1)
+    pack_a = n >= _PACK_COLUMNS and _aliases(lda * size)
+    pack_b = tb or m >= (_PACK_ROWS_ALIASED if _aliases(ldb * size) else _PACK_ROWS)
+    block_m, block_k = min(m, _BLOCK_M), min(k, _BLOCK_K)
+    spread = (block_m if ta else block_k) + _SPREAD
+    size_a = (block_k if ta else block_m) * spread if pack_a else 0
+    size_b = (block_k + width) * width if pack_b or not _MASKS else 0
+    buffer = np.empty((size_a + size_b) * size, np.uint8)
+    packed_b = cast(data(buffer), b)
+    packed_a = offset(packed_b, size_b)
+    for i in range(0, m, _BLOCK_M):
+        rows = min(_BLOCK_M, m - i)
+        for p in range(0, k, _BLOCK_K):
+            depth = min(_BLOCK_K, k - p)
+            x, x_row, x_col = offset(a, i * a_row + p * a_col), a_row, a_col
+            if pack_a:
+                for q in range(depth if ta else rows):
+                    to = offset(packed_a, q * spread)
+                    copy(offset(x, q * lda), to, rows if ta else depth)
+                x, x_row, x_col = packed_a, (1 if ta else spread), (spread if ta else 1)
+            for j in range(0, n, width):
+                columns = min(width, n - j)
+                y, y_row = packed_b, width
+                if tb:
+                    _pack_transposed(depth, offset(b, j * ldb + p), ldb, columns, y)
+                elif pack_b or (columns < width and not _MASKS):
+                    _pack(depth, offset(b, p * ldb + j), ldb, columns, y)
+                else:
+                    y, y_row = offset(b, p * ldb + j), ldb
+                z, add = offset(c, i * ldc + j), accumulate != 0 or p > 0
+                _panel(rows, x, x_row, x_col, y, y_row, z, ldc, depth, columns, add)
+    if k <= 0 and accumulate == 0:
+        for i in range(m):
+            for j in range(n):
+                set_zero(offset(c, i * ldc + j))
+
+
+def build(isa, dtype, cache=False):
+    """Compile the product for an instruction set and a dtype as a C function."""
+    names = {"_WIDTH": ACROSS * isa.width, "_MASKS": isa.masks, "_panel": make_panel(isa)}
+    names |= {"_pack": make_pack(isa), "_pack_transposed": make_pack_transposed(isa)}
+    function = _product if isa == HOST else FunctionType(_product.__code__, globals() | names)
+    pointer = types.CPointer(FLOATS[np.dtype(dtype)])
+    signature = types.void(*[types.int64] * 5, *[pointer, types.int64] * 3, types.int64)
+    return cfunc(signature, **(JIT | {"cache": cache}))(function)

@@ -4,10 +4,8 @@ The kernels are made from two templates that close over the scalar bodies, so th
 the functions that it uses and no others. Arrays are (M, N): the elements of each member.
 """
 
-from numba import njit
-
 from skdeep._kernels import scalar
-from skdeep._kernels.cpu._numba import JIT, as_c, kernel
+from skdeep._kernels.cpu._numba import as_c, kernel
 
 _NAMES = "logistic tanh elu selu gelu gelu_tanh silu".split()
 #: Activation -> its scalar bodies by order of derivative.
@@ -50,17 +48,11 @@ def _pullback(name, body):
     return kernel("f2 f2 f1 f2")(named(pullback, f"activate_pullback_{name}"))
 
 
-#: ``value[function, order]`` computes out = f^(order)(z); z (M, N), parameter (1 or M), out (M, N).
-value = {
-    (n, order): _value(f"{n}_{order}", body)
-    for n, bodies in BODIES.items()
-    for order, body in enumerate(bodies)
-}
-#: ``pullback[function, order]`` computes out = ct f^(order)(z).
+#: ``value[function]`` computes out = f(z); z and out (M, N), parameter (1 or M).
+value = {n: _value(n, bodies[0]) for n, bodies in BODIES.items()}
+#: ``pullback[function, order]`` computes out = ct f^(order)(z), for orders 1 and 2.
 pullback = {
-    (n, order): _pullback(f"{n}_{order}", body)
-    for n, bodies in BODIES.items()
-    for order, body in enumerate(bodies)
+    (n, k): _pullback(f"{n}_{k}", bodies[k]) for n, bodies in BODIES.items() for k in (1, 2)
 }
 
 
@@ -92,75 +84,3 @@ def prelu_pullback(ct, z, slope, dz, dslope):
                 di[j] = ci[j] if xi[j] > T(0) else ci[j] * s[j]
             for j in range(s.size):
                 t[j] += T(0) if xi[j] > T(0) else ci[j] * xi[j]
-
-
-# ---- softmax ----------------------------------------------------------------------------------
-# Rows go through in blocks: short rows would waste the vector lanes of exp, whole arrays the cache.
-
-
-@njit(**JIT)
-def block_rows(columns):
-    """Return the number of rows of a block: about 2,048 elements."""
-    return max(1, 2048 // max(1, columns))
-
-
-@njit(**JIT)
-def shift_rows(x, out, start, stop):
-    """Rows of out = x less its row's maximum, so that exp cannot overflow."""
-    for i in range(start, stop):
-        xi, oi = x[i], out[i]
-        top = xi[0]
-        for k in range(1, xi.size):
-            top = xi[k] if xi[k] > top else top
-        for k in range(oi.size):
-            oi[k] = xi[k] - top
-
-
-@njit(**JIT)
-def exp_rows(x, start, stop):
-    """Rows of x = exp(x), in place."""
-    flat = x.reshape(-1)[start * x.shape[1] : stop * x.shape[1]]
-    for i in range(flat.size):
-        flat[i] = scalar.exp(flat[i])
-
-
-@njit(**JIT)
-def normalise(row):
-    """Divide a row by its sum, in place; return the sum."""
-    T = row.dtype.type
-    s = T(0)
-    for k in range(row.size):
-        s += row[k]
-    inverse = T(1) / s
-    for k in range(row.size):
-        row[k] *= inverse
-    return s
-
-
-@kernel("f3 f3")
-def softmax(z, out):
-    """Softmax over the last axis; z and out (M, B, K)."""
-    n = block_rows(out.shape[2])
-    for m in range(out.shape[0]):
-        x, o = as_c(z[m]), as_c(out[m])
-        for start in range(0, o.shape[0], n):
-            stop = min(start + n, o.shape[0])
-            shift_rows(x, o, start, stop)
-            exp_rows(o, start, stop)
-            for i in range(start, stop):
-                normalise(o[i])
-
-
-@kernel("f3 f3 f3")
-def softmax_pullback(ct, p, out):
-    """out = p (ct - sum(ct p)) over the last axis; all (M, B, K)."""
-    T = out.dtype.type
-    for m in range(out.shape[0]):
-        c, q, o = as_c(ct[m]), as_c(p[m]), as_c(out[m])
-        for i in range(o.shape[0]):
-            ci, qi, oi = c[i], q[i], o[i]
-            s = T(0)
-            for k in range(oi.size):
-                s += ci[k] * qi[k]
-            for k in range(oi.size):
-                oi[k] = qi[k] * (ci[k] - s)

@@ -10,6 +10,7 @@ FUSED_ACTIVATIONS = {"identity": 0, "relu": 1, "tanh": 2, "logistic": 3}
 
 @njit_inline
 def _bias_activation(y, b, activation):
+    T = y.dtype.type
     for i in range(y.shape[0]):
         r = y[i]
         if activation == 1:
@@ -24,7 +25,7 @@ def _bias_activation(y, b, activation):
                     r[j] = tanh(r[j])
             elif activation == 3:
                 for j in range(r.size):
-                    r[j] = logistic(r[j])
+                    r[j] = logistic(r[j], T)
 
 
 @kernel("f3 f3 f2 i f3")

@@ -8,7 +8,7 @@ import numpy as np
 
 from skdeep._kernels import scalar
 from skdeep._kernels.cpu._numba import as_c, kernel
-from skdeep._kernels.cpu.activation import block_rows, exp_rows, named, normalise, shift_rows
+from skdeep._kernels.cpu.activation import named
 
 
 @kernel("f3 l2 f1 f2 f3")
@@ -19,26 +19,35 @@ def softmax_cross_entropy(z, labels, smoothing, loss, p):
     """
     T = p.dtype.type
     k = p.shape[2]
-    n = block_rows(k)
     for m in range(p.shape[0]):
         x, o, out = as_c(z[m]), as_c(p[m]), as_c(loss[m])
         y = labels[m if labels.shape[0] > 1 else 0]
         eps = smoothing[m if smoothing.size > 1 else 0]
-        for start in range(0, o.shape[0], n):
-            stop = min(start + n, o.shape[0])
-            shift_rows(x, o, start, stop)
-            for i in range(start, stop):
-                row, yi = o[i], y[i]
-                t = row[yi] if 0 <= yi < k else T(np.nan)
-                if eps != T(0):
-                    s = T(0)
-                    for j in range(k):
-                        s += row[j]
-                    t = (T(1) - eps) * t + eps * s / T(k)
-                out[i] = -t
-            exp_rows(o, start, stop)
-            for i in range(start, stop):
-                out[i] += np.log(normalise(o[i]))
+        for i in range(out.size):
+            r, q, yi = x[i], o[i], y[i]
+            top = r[0]
+            for j in range(1, k):
+                top = r[j] if r[j] > top else top
+            for j in range(k):
+                q[j] = r[j] - top
+            t = q[yi] if 0 <= yi < k else T(np.nan)
+            if eps != T(0):
+                s = T(0)
+                for j in range(k):
+                    s += q[j]
+                t += eps * (s / T(k) - t)
+            out[i] = -t
+        e = o.reshape(-1)  # in one run, because short rows would waste the vector lanes of exp
+        for i in range(e.size):
+            e[i] = scalar.exp(e[i])
+        for i in range(out.size):
+            q = o[i]
+            s = q[0]
+            for j in range(1, k):
+                s += q[j]
+            for j in range(k):
+                q[j] /= s
+            out[i] += np.log(s)
 
 
 @kernel("f3 l2 f1 f2 f3")
@@ -53,8 +62,9 @@ def softmax_cross_entropy_pullback(p, labels, smoothing, ct, out):
         rest = eps / T(k)
         if q.ctypes.data != o.ctypes.data:  # then one name for both, or the loop is not vectorised
             for i in range(o.shape[0]):
+                a, b = q[i], o[i]
                 for j in range(k):
-                    o[i, j] = q[i, j]
+                    b[j] = a[j]
         for i in range(o.shape[0]):
             row, yi, ci = o[i], y[i], c[i]
             hit = row[yi] if 0 <= yi < k else T(np.nan)
@@ -64,48 +74,13 @@ def softmax_cross_entropy_pullback(p, labels, smoothing, ct, out):
                 row[yi] = ci * ((hit - T(1)) + (eps - rest))
 
 
-@kernel("f3 f3 f2 f3")
-def soft_cross_entropy(z, targets, loss, p):
-    """loss = -sum(t log p), p = softmax(z), for targets t (M or 1, B, K) of any sum."""
-    T = p.dtype.type
-    k = p.shape[2]
-    n = block_rows(k)
-    for m in range(p.shape[0]):
-        x, o, out = as_c(z[m]), as_c(p[m]), as_c(loss[m])
-        t = as_c(targets[m if targets.shape[0] > 1 else 0])
-        for start in range(0, o.shape[0], n):
-            stop = min(start + n, o.shape[0])
-            shift_rows(x, o, start, stop)
-            for i in range(start, stop):
-                row, ti = o[i], t[i]
-                s = T(0)
-                for j in range(k):
-                    # 0 log 0 = 0: a class that is masked by an infinite logit and not wanted
-                    s += ti[j] * row[j] if ti[j] != T(0) else T(0)
-                out[i] = -s
-            exp_rows(o, start, stop)
-            for i in range(start, stop):
-                log_sum, ti = np.log(normalise(o[i])), t[i]
-                s = T(0)
-                for j in range(k):
-                    s += ti[j]
-                out[i] += s * log_sum
-
-
-@kernel("f3 f3 f2 f3")
-def soft_cross_entropy_pullback(p, targets, ct, out):
-    """out = (p sum(t) - t) ct."""
-    T = out.dtype.type
+@kernel("l2 f3")
+def one_column(labels, out):
+    """out (M, B, 1) = labels 0 and 1 (M or 1, B) in the floating dtype."""
     for m in range(out.shape[0]):
-        q, c, o = as_c(p[m]), as_c(ct[m]), as_c(out[m])
-        t = as_c(targets[m if targets.shape[0] > 1 else 0])
-        for i in range(o.shape[0]):
-            qi, ti, oi, ci = q[i], t[i], o[i], c[i]
-            s = T(0)
-            for j in range(oi.size):
-                s += ti[j]
-            for j in range(oi.size):
-                oi[j] = ci * (qi[j] * s - ti[j])
+        y, o = labels[m if labels.shape[0] > 1 else 0], out[m]
+        for i in range(y.size):
+            o[i, 0] = y[i]
 
 
 # ---- pointwise losses -------------------------------------------------------------------------
@@ -125,7 +100,7 @@ def _per_sample(name, body):
     def per_sample(raw, target, param, out):
         T = out.dtype.type
         k = raw.shape[2]
-        part = np.empty(64, raw.dtype)
+        part = np.empty(k, raw.dtype)  # apart from the sum, whose order stops vectorisation
         for m in range(out.shape[0]):
             a = param[m if param.size > 1 else 0]
             r, o = as_c(raw[m]), as_c(out[m])
@@ -136,13 +111,12 @@ def _per_sample(name, body):
                     o[i] = body(r1[i], t1[i], a, T)
             else:
                 for i in range(o.size):
+                    ri, ti = r[i], t[i]
+                    for j in range(k):
+                        part[j] = body(ri[j], ti[j], a, T)
                     s = 0.0
-                    for start in range(0, k, 64):
-                        ri, ti = r[i, start : start + 64], t[i, start : start + 64]
-                        for j in range(ri.size):
-                            part[j] = body(ri[j], ti[j], a, T)
-                        for j in range(ri.size):
-                            s += part[j]
+                    for j in range(k):
+                        s += part[j]
                     o[i] = s
 
     return kernel("f3 f3 f1 f2")(named(per_sample, f"pointwise_loss_{name}"))
@@ -171,9 +145,7 @@ def _pullback(name, body):
 #: ``per_sample[loss]`` sums the loss over the last axis: raw (M, B, K), target (M or 1, B, K),
 #: parameter (1 or M), out (M, B).
 per_sample = {n: _per_sample(n, bodies[0]) for n, bodies in BODIES.items()}
-#: ``pullback[loss, order]`` computes out (M, B, K) = ct (M, B) times the derivative of that order.
+#: ``pullback[loss, order]`` computes out (M, B, K) = ct (M, B) times the derivative of order 1 or 2.
 pullback = {
-    (n, order): _pullback(f"{n}_{order}", body)
-    for n, bodies in BODIES.items()
-    for order, body in enumerate(bodies)
+    (n, k): _pullback(f"{n}_{k}", bodies[k]) for n, bodies in BODIES.items() for k in (1, 2)
 }

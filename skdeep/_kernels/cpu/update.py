@@ -288,7 +288,7 @@ def penalty(p, penalties, scale, segments, out):
 @njit(**JIT)
 def _shrink(x, norm, limit):
     """Rescale x to the limit where its norm is above it; a limit of 0 is none."""
-    if limit > 0 and not norm <= limit:  # also where the norm is NaN, which must stay seen
+    if 0 < limit < norm:
         factor = x.dtype.type(limit / norm)
         for i in range(x.size):
             x[i] *= factor

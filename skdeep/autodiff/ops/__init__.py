@@ -6,11 +6,12 @@ from skdeep.autodiff.ops import (  # noqa: F401
     elementwise,
     index,
     linalg,
+    linalg_norms,
     products,
     reduce,
     shape,
 )
-from skdeep.autodiff.ops.softmax import (
+from skdeep.autodiff.ops.logits import (
     binary_cross_entropy,
     cross_entropy,
     log_sigmoid,

@@ -1,5 +1,6 @@
 """How an implementation stands in for NumPy functions, and looks at what a tracer holds."""
 
+import functools
 import inspect
 
 import numpy as np
@@ -42,8 +43,12 @@ def checked(f, name, refused=REFUSED):
     positional = [(i, p) for i, p in enumerate(parameters) if p in refused]
     variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters.values())
     honoured = set(parameters) - refused
+    plain = min([i for i, _ in positional], default=99 if variadic else len(parameters))
 
+    @functools.wraps(f, updated=())
     def call(*args, **kw):
+        if not kw and len(args) <= plain:  # nothing to check
+            return f(*args)
         if len(args) > len(parameters) and not variadic:
             raise TypeError(f"{name} of a traced array takes {len(parameters)} arguments at most")
         refusals = [p for i, p in positional if i < len(args) and args[i] is not None]
@@ -54,7 +59,6 @@ def checked(f, name, refused=REFUSED):
             )
         return f(*args, **{k: v for k, v in kw.items() if k in honoured})
 
-    call.__name__, call.__doc__, call.__wrapped__ = f.__name__, f.__doc__, f
     return call
 
 

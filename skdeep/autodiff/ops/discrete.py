@@ -138,7 +138,7 @@ _argpartition = constant("argpartition", np.argpartition, _same, np.intp)
 
 
 @implements(np.argsort, takes=["kind"])
-def argsort(a, axis=-1, kind=None, order=None, *, stable=None):
+def argsort(a, axis=-1, kind=None, *, stable=None):
     """Return the positions that sort an array."""
     if axis is None:
         a, axis = ravel(a), 0
@@ -146,7 +146,7 @@ def argsort(a, axis=-1, kind=None, order=None, *, stable=None):
 
 
 @implements(np.argpartition, takes=["kind"])
-def argpartition(a, kth, axis=-1, kind="introselect", order=None):
+def argpartition(a, kth, axis=-1, kind="introselect"):
     """Return the positions that partition an array."""
     if axis is None:
         a, axis = ravel(a), 0
@@ -173,7 +173,7 @@ implements(np.iscomplex)(lambda x: np.zeros(shape(x), bool))
 
 
 @implements(np.searchsorted)
-def searchsorted(a, v, side="left", sorter=None):
+def searchsorted(a, v, side="left"):
     """Return the places where values would be inserted."""
     return _searchsorted(as_array(a), as_array(v), side=side)
 

@@ -28,7 +28,8 @@ def einsum(*operands, optimize=True):
             wanted = set(output).union(*(s for s, _ in (*terms, *chosen)))
             chosen.insert(0, _contracted(left, right, wanted))
         terms += chosen
-    labels, x = _summed(*terms[0], set(output))
+    labels, x = terms[0]
+    labels, x = _summed(labels, x, set(output))
     return transpose(x, [labels.index(c) for c in output])
 
 

@@ -31,7 +31,7 @@ def _lower_ufunc(ufunc):
 def _plain(args, outs):
     """Whether the arguments are contiguous arrays of the output's shape and floating dtype."""
     o = outs[0]
-    return o.dtype.kind == "f" and all(
+    return o.dtype in (np.float32, np.float64) and all(
         isinstance(a, np.ndarray)
         and a.dtype == o.dtype
         and a.shape == o.shape
@@ -51,11 +51,36 @@ def _resolve(ufunc, kinds):
     return ufunc.resolve_dtypes((*kinds, None))[-1]
 
 
+def _result_dtype(ufunc, *args):
+    kinds = [np.dtype(bool) if type(x) is bool else getattr(x, "dtype", type(x)) for x in args]
+    return _resolve(ufunc, tuple(kinds))
+
+
 def times(t, d):
     """Return t * d in C order, as a primitive would, so that eager and replayed bits agree."""
     if type(t) is Tracer or type(d) is Tracer:
         return t * d
     return np.multiply(t, d, order="C")
+
+
+class _Ufunc(Primitive):
+    """A primitive that is a ufunc, which finds its own shape and dtype when it runs at once."""
+
+    def __init__(self, ufunc):
+        super().__init__(
+            ufunc.__name__,
+            shape=broadcast_shape,
+            dtype=partial(_result_dtype, ufunc),
+            lower=_lower_ufunc(ufunc),
+            inplace=True,
+        )
+        self.ufunc = ufunc
+
+    def evaluate(self, args, kw, execute=True):
+        if not execute:
+            return super().evaluate(args, kw, execute)
+        out = np.asarray(self.ufunc(*args, order="C"))
+        return out, [out]
 
 
 def elementwise(ufunc, *partials):
@@ -65,18 +90,7 @@ def elementwise(ufunc, *partials):
     (so that it can be differentiated again); `ONE` or `ZERO` where it is that; none at all for a
     function whose derivative is zero or meaningless (comparisons).
     """
-
-    def resolve(*args):
-        kinds = [bool if type(x) is bool else getattr(x, "dtype", type(x)) for x in args]
-        return _resolve(ufunc, tuple(np.dtype(k) if k is bool else k for k in kinds))
-
-    p = Primitive(
-        ufunc.__name__,
-        shape=broadcast_shape,
-        dtype=resolve,
-        lower=_lower_ufunc(ufunc),
-        inplace=True,
-    )
+    p = _Ufunc(ufunc)
 
     def scaled(t, d, args):
         return t if d is ONE else times(t, d(*args))

@@ -157,7 +157,7 @@ def delete(arr, obj, axis=None):
 
 
 @implements(np.sort, takes=["kind"])
-def sort(a, axis=-1, kind=None, order=None, *, stable=None):
+def sort(a, axis=-1, kind=None, *, stable=None):
     """Sort; equal elements keep their order, and so do their derivatives."""
     if axis is None:
         a, axis = ravel(a), 0
@@ -165,7 +165,7 @@ def sort(a, axis=-1, kind=None, order=None, *, stable=None):
 
 
 @implements(np.partition, takes=["kind"])
-def partition(a, kth, axis=-1, kind="introselect", order=None):
+def partition(a, kth, axis=-1, kind="introselect"):
     """Partition about the kth smallest element."""
     if axis is None:
         a, axis = ravel(a), 0
@@ -403,16 +403,21 @@ def diagonal_matrix(v):
     return times(expand_dims(v, -1), np.eye(shape(v)[-1], dtype=v.dtype))
 
 
+def _lower_mask(m, k):
+    rows, columns = shape(m)[-2:]
+    return np.tri(rows, columns, k, bool)
+
+
 @implements(np.tril)
 def tril(m, k=0):
     """Return the lower triangles."""
-    return where(np.tri(*shape(m)[-2:], k=k, dtype=bool), m, 0.0)
+    return where(_lower_mask(m, k), m, 0.0)
 
 
 @implements(np.triu)
 def triu(m, k=0):
     """Return the upper triangles."""
-    return where(np.tri(*shape(m)[-2:], k=k - 1, dtype=bool), 0.0, m)
+    return where(_lower_mask(m, k - 1), 0.0, m)
 
 
 # ---- sequences --------------------------------------------------------------------------------

@@ -88,7 +88,9 @@ def dot(a, b, out=None):
     a, b = as_array(a), as_array(b)
     if ndim(a) == 0 or ndim(b) == 0:
         return np.multiply(a, b)
-    return tensordot(a, b, ((-1,), (max(ndim(b) - 2, 0),)))
+    if ndim(b) < 3:
+        return matmul(a, b)
+    return tensordot(a, b, ((-1,), (ndim(b) - 2,)))
 
 
 @implements(np.inner)

@@ -5,7 +5,7 @@ import numpy as np
 from skdeep.autodiff._trace import REGISTRY, Primitive, ndim, shape
 from skdeep.autodiff.ops._implements import as_array, checked, implements, name_of
 from skdeep.autodiff.ops.discrete import all_p, any_p
-from skdeep.autodiff.ops.elementwise import times, safe_sqrt, where
+from skdeep.autodiff.ops.elementwise import safe_sqrt, times, where
 from skdeep.autodiff.ops.index import cut, flip, sort, take
 from skdeep.autodiff.ops.shape import (
     broadcast_to,

@@ -108,7 +108,7 @@ def spread(ct, x, axis):
 
 def _lower_sum(args, outs, axis, keepdims):
     (x,) = args
-    if x.dtype.kind == "f" and not keepdims and x.flags.c_contiguous:
+    if x.dtype in (np.float32, np.float64) and not keepdims and x.flags.c_contiguous:
         from skdeep._kernels.cpu import elementwise as kernels
 
         if axis == (x.ndim - 2,) and x.ndim in (2, 3):
@@ -203,6 +203,8 @@ unindex = linear_op(
 
 def as_shape(s):
     """Return a shape as a tuple of integers."""
+    if type(s) is tuple:
+        return s
     return (operator.index(s),) if np.ndim(s) == 0 else tuple(operator.index(d) for d in s)
 
 
@@ -229,7 +231,11 @@ def _numpy_reshape(a, shape, order="C", *, copy=None):
 def transpose(a, axes=None):
     """Permute axes."""
     n = ndim(a)
-    return _transpose(a, axes=tuple(range(n))[::-1] if axes is None else normal_axes(axes, n))
+    same = tuple(range(n))
+    axes = same[::-1] if axes is None else normal_axes(axes, n)
+    if len(axes) != n:
+        raise ValueError(f"numpy.transpose: axes={axes} do not fit an array with {n} axes")
+    return a if axes == same else _transpose(a, axes=axes)
 
 
 def broadcast_to(x, shape_):
