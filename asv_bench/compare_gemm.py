@@ -11,6 +11,7 @@ not blur the small shapes. The floor is the time at the best rate that any of th
 import argparse
 import statistics
 import time
+from itertools import pairwise
 
 import numpy as np
 import threadpoolctl
@@ -58,7 +59,7 @@ def shapes():
     """Yield group, name, ta, tb, m, n, k."""
     for name, widths in NETWORKS.items():
         for batch in BATCHES:
-            for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+            for fan_in, fan_out in pairwise(widths):
                 where = f"batch {batch}, {fan_in}-{fan_out}"
                 yield name, f"forward, {where}", False, False, batch, fan_out, fan_in
                 if fan_in != widths[0]:

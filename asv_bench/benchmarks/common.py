@@ -171,7 +171,7 @@ from {library}.neural_network import MLPClassifier
 X, y = load_digits(return_X_y=True)
 X = (X / 16).astype("float32")
 """
-_FIRST_FIT_BODY = "MLPClassifier((100,), batch_size=32, max_iter=1, random_state=0).fit(X, y)"
+_FIRST_FIT_BODY = "MLPClassifier(batch_size=32, max_iter=1, random_state=0).fit(X, y)"
 
 
 def first_fit(library, cache_dir=None):

@@ -84,7 +84,9 @@ def normal(word):
     w = -log(4p(1 - p)), and p and 1 - 2p are both taken from the integer, exact in the tails
     and in the middle. Polynomials of degree 7, fitted up to the largest w.
     """
-    n = np.int32(word & np.uint32(0x7FFFFFFF))
+    signed = np.uint32(word).view(np.int32)
+    lower = signed >= np.int32(0)
+    n = signed if lower else np.int32(~signed)  # the distance from the nearer end
     p2 = (_F(n) + _F(0.5)) * _U31
     x = (_F(np.int32(np.int32(0x7FFFFFFF) - n)) + _F(0.5)) * _U31
     w = -_log(p2 * (_F(2.0) - p2))
@@ -109,4 +111,4 @@ def normal(word):
         q = q * t + _F(1.42402494)
         q = q * t + _F(4.63039255)
     z = q * x
-    return -z if word < np.uint32(0x80000000) else z
+    return -z if lower else z

@@ -5,10 +5,13 @@ from skdeep.layers._base import Built, Context, Layer, Parameter
 from skdeep.layers._dense import Dense, Flatten
 from skdeep.layers._initializers import (
     Constant,
+    FanUniform,
     Glorot,
     He,
+    Initializer,
     LeCun,
     Orthogonal,
+    RandomUniform,
     TruncatedNormal,
     VarianceScaling,
 )
@@ -23,10 +26,12 @@ __all__ = [
     "Context",
     "Dense",
     "Dropout",
+    "FanUniform",
     "Flatten",
     "GaussianNoise",
     "Glorot",
     "He",
+    "Initializer",
     "Layer",
     "LayerNormalization",
     "LeCun",
@@ -34,6 +39,7 @@ __all__ = [
     "PReLU",
     "Parameter",
     "RReLU",
+    "RandomUniform",
     "TruncatedNormal",
     "VarianceScaling",
 ]

@@ -4,6 +4,7 @@ from numbers import Real
 
 from skdeep._compat import Interval
 from skdeep.autodiff.ops import norm
+from skdeep.autodiff.ops.nn import moving_average
 from skdeep.layers._base import Built, Layer, Parameter
 from skdeep.layers._initializers import get_initializer
 
@@ -62,7 +63,10 @@ class BatchNormalization(Layer):
             mean, variance = state["mean"], state["variance"]
             return norm.normalize(x, mean, variance, gamma, beta, eps=self.epsilon), state
         y, mean, variance = norm.batch_norm(x, gamma, beta, eps=self.epsilon)
-        return y, norm.moving_average(state, mean, variance, self.momentum, x)
+        return y, {
+            "mean": moving_average(state["mean"], mean, momentum=self.momentum),
+            "variance": moving_average(state["variance"], variance, momentum=self.momentum),
+        }
 
 
 class LayerNormalization(Layer):

@@ -1,5 +1,6 @@
 """Multi-layer perceptrons."""
 
+import os
 from numbers import Integral, Real
 
 import numpy as np
@@ -20,6 +21,7 @@ from skdeep.layers import (
     BatchNormalization,
     Dense,
     Dropout,
+    FanUniform,
     GaussianNoise,
     Layer,
     LayerNormalization,
@@ -84,7 +86,7 @@ class BaseMLP(BaseNetwork):
         "clip_value": [Interval(Real, 0, None, closed="neither"), None],
         "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
         "clip_global_norm": [Interval(Real, 0, None, closed="neither"), None],
-        "checkpoint": [str, Checkpoint, Hidden(None), None],
+        "checkpoint": [str, os.PathLike, Checkpoint, None],
         "dtype": [StrOptions({"float32", "float64"}), Hidden(type), Hidden(np.dtype)],
         "device": [str],
     }
@@ -120,10 +122,8 @@ class BaseMLP(BaseNetwork):
     def _initializers(self):
         kernel = self.initializer
         if kernel == "auto":
-            factor = 2.0 if self.activation == "logistic" else 6.0
-            return dict(
-                kernel_initializer=SklearnUniform(factor), bias_initializer=SklearnUniform(factor)
-            )
+            uniform = FanUniform(2.0 if self.activation == "logistic" else 6.0)
+            return dict(kernel_initializer=uniform, bias_initializer=uniform)
         return dict(kernel_initializer=kernel)
 
     def _hidden_layer(self, i, units, rate):

@@ -54,13 +54,13 @@ class ClassTarget(Target):
     @classmethod
     def encode(cls, y, loss, binarizer, class_weight=None):
         """Return labels as the loss wants them."""
-        kind = binarizer.y_type_
-        multiclass = kind == "multiclass"
-        values = cls._values(y, binarizer, loss.kind if hasattr(loss, "kind") else "indicator")
-        n_outputs = len(binarizer.classes_) if multiclass or kind.startswith("multilabel") else 1
-        out = "softmax" if multiclass else "logistic"
-        if loss.kind == "sign":
-            out = "identity"
+        y_type = binarizer.y_type_
+        kind, multiclass = loss.target_kind(y_type), y_type == "multiclass"
+        values = cls._values(y, binarizer, kind)
+        many = multiclass or y_type.startswith("multilabel")
+        n_outputs = len(binarizer.classes_) if many else 1
+        out = "identity" if kind == "sign" else "softmax" if multiclass else "logistic"
+        loss.check(values, n_outputs)
         return cls(values, loss, n_outputs, out, binarizer, class_weight)
 
     @staticmethod
@@ -81,7 +81,10 @@ class ClassTarget(Target):
             unknown = np.setdiff1d(unique_labels(y), known)
             if len(unknown):
                 raise ValueError(f"`{name}` has classes {unknown} that `y` does not have: {known}")
-        return replace(self, values=self._values(y, self.binarizer, self.loss.kind))
+        return replace(self, values=self._values(y, self.binarizer, self._kind()))
+
+    def _kind(self):
+        return self.loss.target_kind(self.binarizer.y_type_)
 
     def labels(self):
         """Return the samples' classes as a scikit-learn metric takes them."""
@@ -135,6 +138,7 @@ class RealTarget(Target):
         """Return real targets as columns."""
         values = np.asarray(y, np.float64)
         values = values[:, None] if values.ndim == 1 else values
+        loss.check(values, values.shape[1])
         return cls(values, loss, values.shape[1], loss.out_activation)
 
     def encode_more(self, y, name="y"):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from numbers import Integral
 from pathlib import Path
 
@@ -27,17 +26,13 @@ def save_arrays(path, arrays, meta):
         {k: np.ascontiguousarray(v) for k, v in arrays.items()},
         metadata={"format": _FORMAT, "meta": json.dumps(meta)},
     )
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as f:
-            f.write(content)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
+    # One name for the new file, so that a killed process leaves at most one, soon replaced.
+    temporary = path.with_name(f".{path.name}.new")
+    with open(temporary, "wb") as f:
+        f.write(content)
+        f.flush()
+        os.fsync(f.fileno())
+    os.replace(temporary, path)
 
 
 def load_arrays(path):

@@ -178,9 +178,10 @@ def at_the_end(x):
     view[...] = x
     return view
 
+SIZES = [(1, 1, 1), (5, 10, 3), (15, 33, 17), (14, 32, 16), (29, 47, 300), (600, 9, 5)]
 for isa in sys.argv[3:]:
     for ta, tb in TRANSPOSITIONS:
-        for m, n, k in [(1, 1, 1), (5, 10, 3), (15, 33, 17), (14, 32, 16), (29, 47, 300), (600, 9, 5)]:
+        for m, n, k in SIZES:
             a, b = np.ones((m, k), sys.argv[2]), np.ones((k, n), sys.argv[2])
             x, y = at_the_end(a.T if ta else a), at_the_end(b.T if tb else b)
             z = at_the_end(np.zeros((m, n), a.dtype))
@@ -264,7 +265,8 @@ from skdeep._kernels.cpu.gemm import gemm
 
 @njit(cache=True)
 def call(a, b, c):
-    gemm(False, False, c.shape[0], c.shape[1], a.shape[1], a, a.shape[1], b, b.shape[1], c, c.shape[1])
+    (m, k), n = a.shape, b.shape[1]
+    gemm(False, False, m, n, k, a, k, b, n, c, n)
 
 a, b, c = np.ones((5, 7), np.float32), np.ones((7, 9), np.float32), np.empty((5, 9), np.float32)
 call(a, b, c)

@@ -28,12 +28,6 @@ def compiled_philox(c0, c1, c2, c3, k0, k1):
 
 
 @njit
-def map_words(function, words, out):
-    for i in range(words.size):
-        out[i] = function(words[i])
-
-
-@njit
 def compiled_normal(words, out):
     for i in range(words.size):
         out[i] = normal(words[i])

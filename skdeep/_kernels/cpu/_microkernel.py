@@ -230,7 +230,7 @@ def _by_columns(e, columns, emit):
     cases = [(e, ACROSS), (e, 1)]
     if e.isa.width > 32:  # a half vector wastes less on a narrow rest
         cases.append((_Emitter(builder, replace(e.isa, width=32), e.element), 1))
-    if not e.isa.masks:
+    if e.isa.width < 64:  # AVX-512 masks a whole vector at no cost
         with builder.if_else(builder.icmp_signed("==", columns, e.whole)) as (full, rest):
             with full:
                 emit(e, [None] * ACROSS)
@@ -465,9 +465,9 @@ _panel, _pack, _pack_transposed = make_panel(HOST), make_pack(HOST), make_pack_t
 
 @njit(**JIT)
 def _aliases(stride):
-    """Whether lines a stride of bytes apart crowd into few sets of the first-level cache."""
-    rest = stride % 2048
-    return stride >= 1920 and min(rest, 2048 - rest) < 128
+    """Whether lines a stride of bytes apart share few sets of the cache, 4096 bytes in all."""
+    rest = stride % 4096
+    return stride > 4032 and min(rest, 4096 - rest) < 64
 
 
 def _product(ta, tb, m, n, k, a, lda, b, ldb, c, ldc, accumulate):

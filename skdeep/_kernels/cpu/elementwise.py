@@ -40,3 +40,13 @@ def row_sum(x, out):
         for i in range(x.shape[1]):
             s += x[m, i]
         out[m] = s
+
+
+@kernel("f2 f2 f1 f2")
+def blend(old, new, share, out):
+    """out = share[0] * old + share[1] * new."""
+    for m in range(out.shape[0]):
+        a, b, o = as_c(old[m]), as_c(new[m]), as_c(out[m])
+        keep, take = share[0], share[1]
+        for i in range(o.size):
+            o[i] = keep * a[i] + take * b[i]

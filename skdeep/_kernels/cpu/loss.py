@@ -145,7 +145,8 @@ def _pullback(name, body):
 #: ``per_sample[loss]`` sums the loss over the last axis: raw (M, B, K), target (M or 1, B, K),
 #: parameter (1 or M), out (M, B).
 per_sample = {n: _per_sample(n, bodies[0]) for n, bodies in BODIES.items()}
-#: ``pullback[loss, order]`` computes out (M, B, K) = ct (M, B) times the derivative of order 1 or 2.
+#: ``pullback[loss, order]`` computes out (M, B, K) = ct (M, B) times the derivative of
+#: order 1 or 2.
 pullback = {
     (n, k): _pullback(f"{n}_{k}", bodies[k]) for n, bodies in BODIES.items() for k in (1, 2)
 }

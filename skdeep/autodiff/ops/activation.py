@@ -8,8 +8,8 @@ from skdeep.autodiff._trace import Primitive, first_dtype, ndim, shape
 from skdeep.autodiff._transforms import jvp, vjp
 from skdeep.autodiff.ops._implements import as_real
 from skdeep.autodiff.ops._members import member_call
-from skdeep.autodiff.ops.shape import broadcast_to, match, reshape, sum_
 from skdeep.autodiff.ops.logits import sigmoid, softplus
+from skdeep.autodiff.ops.shape import broadcast_to, match, reshape, sum_
 
 __all__ = ["activate", "elu", "gelu", "leaky_relu", "prelu", "selu", "silu"]
 

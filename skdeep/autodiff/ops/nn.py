@@ -26,16 +26,19 @@ def rows_contiguous(a):
     )
 
 
-def native(arrays):
-    """Whether the arrays are all ones that the kernels take: one floating dtype, plain rows."""
-    dtype = arrays[-1].dtype
-    return dtype.kind == "f" and all(
+def native(*matrices, vectors=()):
+    """Whether the kernels take these: one floating dtype, plain matrices, plain vectors per row."""
+    dtype = matrices[0].dtype
+    if dtype not in (np.float32, np.float64):
+        return False
+    rows = [v[..., None, :] if isinstance(v, np.ndarray) and v.ndim else v for v in vectors]
+    return all(
         isinstance(a, np.ndarray)
         and a.dtype == dtype
         and a.ndim <= 3
-        and a.flags.writeable
+        and a.flags.writeable  # numba's types know "read-only"
         and rows_contiguous(a)
-        for a in arrays
+        for a in (*matrices, *rows)
     )
 
 
@@ -60,7 +63,7 @@ def _product_reference(x, y, out, ta, tb):
 
 def _lower_product(args, outs, ta, tb):
     x, y = args
-    if native((x, y, outs[0])):
+    if native(outs[0], x, y):
         from skdeep._kernels.cpu.dense import product as kernel
 
         x, y, out = (stacked(a, 3) for a in (x, y, outs[0]))
@@ -112,7 +115,7 @@ def _linear_reference(x, w, b, out, activation):
 
 def _lower_linear(args, outs, activation):
     x, w, b = args
-    if native((x, w, b, outs[0])):
+    if native(outs[0], x, w, vectors=(b,)):
         from skdeep._kernels.cpu import dense
 
         code = dense.FUSED_ACTIVATIONS[activation]
@@ -142,7 +145,7 @@ def _pullback_reference(ct, y, dz, db, activation):
 
 
 def _lower_pullback(args, outs, activation):
-    if native((*args, *outs)):
+    if native(outs[0], *args, vectors=(outs[1],)):
         from skdeep._kernels.cpu import dense
 
         ct, y = args
@@ -251,3 +254,38 @@ def linear(x, w, b, *, activation="identity"):
     if ndim(b) > 2 or ndim(w) > 3:
         raise ValueError("linear takes at most one member axis: w (M, I, O), b (M, O)")
     return _linear(x, w, b, activation=activation)
+
+
+# ---- running statistics ------------------------------------------------------------------------
+
+
+def _lower_average(args, outs, momentum):
+    old, new = args
+    if native(*(a[..., None, :] for a in (outs[0], old, new))):
+        from skdeep._kernels.cpu.elementwise import blend
+
+        out = stacked(outs[0], 2)
+        share = np.array([momentum, 1.0 - momentum], out.dtype)
+        return blend[out.dtype], (stacked(old, 2), stacked(new, 2), share, out)
+    return (
+        lambda old, new, out: np.copyto(out, momentum * old + (1.0 - momentum) * new)
+    ), (old, new, outs[0])
+
+
+_average = Primitive(
+    "moving_average", shape=lambda old, new, momentum: old.shape, lower=_lower_average
+)
+_average.rules(
+    lambda ct, ans, old, new, momentum: [lambda: ct * momentum, lambda: ct * (1.0 - momentum)],
+    lambda tangents, ans, old, new, momentum: total(
+        [
+            None if t is None else t * share
+            for t, share in zip(tangents, (momentum, 1.0 - momentum), strict=True)
+        ]
+    ),
+)
+
+
+def moving_average(old, new, *, momentum):
+    """Return momentum * old + (1 - momentum) * new, for statistics of shape (M, C)."""
+    return _average(old, new, momentum=momentum)
