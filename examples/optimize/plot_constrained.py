@@ -29,7 +29,7 @@ def squares(w):
 
 
 free = minimize(squares, np.zeros(2), method="newton")
-radii = np.linspace(0.15, 1.1, 12) * np.linalg.norm(free.x)
+radii = np.linspace(0.15, 1.05, 10) * np.linalg.norm(free.x)
 bounded = [minimize(squares, np.zeros(2), norm_bound=r, tol=1e-12) for r in radii]
 print("radius  weights             multiplier  Ridge(alpha=multiplier)")
 for r, result in zip(radii, bounded, strict=True):
@@ -44,7 +44,7 @@ for r, result in zip(radii, bounded, strict=True):
 constraints = [
     {"type": "ineq", "fun": lambda w: 1.5**2 - w @ w},
     {"type": "ineq", "fun": lambda w: w[1] + 0.7 * np.cos(2 * w[0])},
-    {"type": "ineq", "fun": lambda w: 0.3 - w[0] - 0.3 * w[1]},
+    {"type": "ineq", "fun": lambda w: 0.1 - 0.8 * w[0] - 0.6 * w[1]},
 ]
 solution = minimize(squares, np.array([0.5, 0.5]), constraints=constraints)
 print("\nsolution   ", np.round(solution.x, 4), "value", round(solution.fun, 4))

@@ -241,14 +241,13 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
                 self._bind_weights()
                 return
 
-    def _raw(self, X, *, check=True):
-        """Return the network's raw outputs of shape (n_samples, n_outputs)."""
+    def _raw(self, X):
+        """Return the raw outputs of shape (n_samples, n_outputs), float32 where X is."""
         check_is_fitted(self)
-        if check:
-            X = validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=False)
-            X = self._convert(X)
+        X = validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=False)
         self._adopt_weights()
-        return _predict(self.network_, X)
+        raw = _predict(self.network_, self._convert(X))
+        return raw.astype(np.float32 if X.dtype == np.float32 else np.float64, copy=False)
 
     def __getstate__(self):
         state = super().__getstate__()

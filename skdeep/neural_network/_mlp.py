@@ -5,6 +5,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -421,7 +422,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         scores : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Log-odds for two classes, logits or margins per class for more.
+            Log-odds for two classes, logits or margins per class for more; float32 where X is,
+            float64 otherwise.
         """
         raw = self._raw(X)
         return raw[:, 0] if self.n_outputs_ == 1 else raw
@@ -437,7 +439,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Returns
         -------
-        proba : ndarray of shape (n_samples, n_classes)
+        proba : ndarray of float64 of shape (n_samples, n_classes)
             The probabilities, in the order of `classes_`.
         """
         return self._probabilities(self._raw(X), log=False)
@@ -453,7 +455,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Returns
         -------
-        log_proba : ndarray of shape (n_samples, n_classes)
+        log_proba : ndarray of float64 of shape (n_samples, n_classes)
             The logarithms, without underflow, in the order of `classes_`.
         """
         return self._probabilities(self._raw(X), log=True)
@@ -461,12 +463,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _probabilities(self, raw, log):
         from skdeep.autodiff.ops import log_sigmoid, log_softmax, sigmoid, softmax
 
+        raw = raw.astype(np.float64)  # in float32 a log-odds of 17 would be certainty
         if self.out_activation_ == "softmax":
             return log_softmax(raw) if log else softmax(raw)
-        inner = log_sigmoid if log else sigmoid
         if self.n_outputs_ == 1:
-            return np.concatenate([inner(-raw), inner(raw)], axis=1)
-        return inner(raw)
+            raw = np.concatenate([-raw, raw], axis=1)
+        proba = sigmoid(raw)
+        # Above one half the logarithm is exact enough, and orders as the probabilities do.
+        return np.where(raw > 0, np.log(np.maximum(proba, 0.5)), log_sigmoid(raw)) if log else proba
 
     def _target(self):
         check_is_fitted(self)
@@ -653,7 +657,7 @@ default="squared_error"
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            The predictions, in the network's dtype.
+            The predictions: float32 where X is, float64 otherwise.
         """
         raw = self._raw(X)
         y = np.exp(raw) if self.out_activation_ == "exp" else raw
@@ -663,9 +667,16 @@ default="squared_error"
         return {"delta": self.delta, "quantile": self.quantile}
 
     def _encode(self, y, loss, fresh, classes, incremental):
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
         target = RealTarget.encode(y, loss)
         if not fresh and target.n_outputs != getattr(self, "n_outputs_", target.n_outputs):
             raise ValueError(
                 f"y has {target.n_outputs} outputs; the fitted network has {self.n_outputs_}"
             )
         return target
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -170,8 +170,7 @@ def naive_prelu(z, slope):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_prelu(dtype):
     rng = np.random.default_rng(0)
-    z, ct = rng.normal(size=(2, 3, 5, 7)).astype(dtype)[:, :2]
-    z, ct = np.stack([z, 2 * z]), np.stack([ct, -ct])
+    z, ct = rng.normal(size=(2, 2, 5, 7)).astype(dtype)
     slope = rng.normal(size=(2, 7)).astype(dtype)
     out, dz, dslope = np.empty_like(z), np.empty_like(z), np.empty_like(slope)
     activation.prelu[dtype](z, slope, out)

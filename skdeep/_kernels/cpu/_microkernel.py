@@ -4,6 +4,9 @@ A tile holds `rows` x 2 vectors of C in registers and walks k once: a vector of 
 element of A, by fused multiply-add. The rows of A have any row and column stride, so a transposed
 A costs nothing. As every element of C is one chain of multiply-adds in the order of k, its bits
 depend on its row of A and its column of B alone, whatever tile it falls into.
+
+The blocks around the tiles follow Goto and van de Geijn, "Anatomy of high-performance matrix
+multiplication", ACM Transactions on Mathematical Software 34 (2008), but pack only what pays.
 """
 
 from dataclasses import dataclass, replace
@@ -446,15 +449,15 @@ def itemsize(tyctx, pointer):
 
 # ---- the product in blocks ---------------------------------------------------------------------
 
-#: Blocks of k, such that a panel of B and a tile's rows of A stay in the first-level cache.
-_BLOCK_K = 256
-#: Rows of a block, such that the block of A stays in the second-level cache.
-_BLOCK_M = 512
+#: Depth of a block: the deeper, the less often C is read and written.
+_BLOCK_K = 512
+#: Rows of a block, whole tiles of every height, such that its A stays in the second-level cache.
+_BLOCK_M = 504
 #: Elements by which packed rows of A are spread, so that they do not share cache sets.
 _SPREAD = 16
-#: Rows from which on packing B pays.
+#: Rows from which on packing B pays, in general and where its rows share cache sets.
 _PACK_ROWS, _PACK_ROWS_ALIASED = 512, 28
-#: Columns from which on packing A pays.
+#: Columns from which on packing A pays where its rows share cache sets.
 _PACK_COLUMNS = 64
 
 #: The instruction set that numba compiles for here.

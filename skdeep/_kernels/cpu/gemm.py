@@ -16,6 +16,7 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from skdeep._kernels.cpu._microkernel import HOST, build, data
@@ -73,6 +74,9 @@ llvm.add_symbol(_SYMBOL, _TABLE.ctypes.data)
 @intrinsic
 def _call(tyctx, ta, tb, m, n, k, a, lda, b, ldb, c, ldc, accumulate):
     """Call the product for C's dtype through the table."""
+    dtypes = {x.dtype for x in (a, b, c)}
+    if len(dtypes) > 1 or not dtypes <= set(FLOATS.values()):
+        raise TypingError(f"gemm takes arrays all float32 or all float64, not {a}, {b}, {c}")
     pointer = types.CPointer(c.dtype)
     integers = [types.int64] * 5
     signature = types.void(*integers, *[pointer, types.int64] * 3, types.int64)

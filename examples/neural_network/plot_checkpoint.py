@@ -1,0 +1,96 @@
+"""
+================================================================
+Can a training that was interrupted go on as if nothing happened?
+================================================================
+
+With ``checkpoint=`` a network saves its training after every epoch: weights, the optimiser's
+memory, counters, the history. A fit that finds the file goes on from it. Because every random draw
+(the order of the samples, the dropout masks) is a function of the seed, the epoch, the step and the
+element, nothing else is needed to go on *bit for bit*.
+"""
+
+# %%
+# A callback of scikit-learn's protocol stands for the power failure: after the 25th epoch it raises
+# an error that nobody catches.
+import tempfile
+import warnings
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+
+from skdeep.neural_network import MLPClassifier
+from skdeep.training import Checkpoint, Cosine
+
+warnings.filterwarnings("ignore", category=ConvergenceWarning)
+X, y = load_digits(return_X_y=True)
+X = X / 16
+
+
+class PowerFailure:
+    """Raise an error at the end of an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch, self.epochs = epoch, 0
+
+    def setup(self, estimator, context):
+        """Nothing to prepare."""
+
+    def teardown(self, estimator, context):
+        """Nothing to clear away."""
+
+    def on_fit_task_begin(self, estimator, context):
+        """Nothing to note."""
+
+    def on_fit_task_end(self, estimator, context):
+        """Count the epochs, and fail."""
+        self.epochs += 1
+        if self.epochs == self.epoch:
+            raise RuntimeError("power failure")
+
+
+def network(**parameters):
+    return MLPClassifier(
+        (64, 32), dropout=0.2, batch_norm=True, schedule=Cosine(), early_stopping=True,
+        max_iter=60, n_iter_no_change=np.inf, random_state=0, **parameters,
+    )  # fmt: skip
+
+
+# %%
+# One network is trained without interruption, the other fails, and is then fitted again by the same
+# line in a new estimator, as a program that is started again would.
+whole = network().fit(X, y)
+with tempfile.TemporaryDirectory() as folder:
+    checkpoint = Checkpoint(Path(folder) / "digits.safetensors", every=10)
+    try:
+        network(checkpoint=checkpoint).set_callbacks(PowerFailure(25)).fit(X, y)
+    except RuntimeError as error:
+        print(f"The first attempt ended by a {error}; saved: {checkpoint.path.stat().st_size} bytes")
+    resumed = network(checkpoint=checkpoint).fit(X, y)
+
+same = all(
+    np.array_equal(a, b)
+    for a, b in zip(
+        whole.coefs_ + whole.intercepts_, resumed.coefs_ + resumed.intercepts_, strict=True
+    )
+)
+print("All weights equal, to the last bit:", same)
+print("All losses equal:", whole.loss_curve_ == resumed.loss_curve_)
+print("All validation scores equal:", whole.validation_scores_ == resumed.validation_scores_)
+
+# %%
+# The last checkpoint before the failure was of epoch 20, so the second attempt trained from there.
+figure, ax = plt.subplots(figsize=(7, 4.2), layout="constrained")
+epochs = np.arange(1, 61)
+ax.plot(epochs, whole.loss_curve_, color="0.75", linewidth=7, label="never interrupted")
+ax.plot(epochs[:25], whole.loss_curve_[:25], "C3x", label="before the failure")
+ax.plot(epochs[20:], resumed.loss_curve_[20:], "C0", label="resumed from the checkpoint")
+ax.axvline(20, color="0.4", linestyle=":")
+ax.annotate("checkpoint", (20, whole.loss_curve_[1]), ha="right", rotation=90)
+ax.axvline(25, color="C3", linestyle=":")
+ax.annotate("failure", (25, whole.loss_curve_[1]), ha="right", rotation=90, color="C3")
+ax.set(xlabel="epoch", ylabel="loss", yscale="log", title="An interrupted training")
+ax.legend()
+plt.show()
