@@ -19,6 +19,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.doctest",
+    "sphinx.ext.extlinks",
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
     "numpydoc",
@@ -37,6 +38,11 @@ autosummary_ignore_module_all = False
 numpydoc_show_class_members = False
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
+
+extlinks = {
+    "arxiv": ("https://arxiv.org/abs/%s", "arXiv:%s"),
+    "doi": ("https://doi.org/%s", "doi:%s"),
+}
 
 doctest_global_setup = "import numpy as np"
 
@@ -59,3 +65,13 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc"],
     "show_prev_next": False,
 }
+
+
+def skip_inherited(app, what, name, obj, skip, options):
+    """Leave out what scikit-learn's base classes bring: their references lead nowhere here."""
+    module = getattr(getattr(obj, "fget", obj), "__module__", None) or ""
+    return True if module.split(".")[0] == "sklearn" else None
+
+
+def setup(app):
+    app.connect("autodoc-skip-member", skip_inherited)

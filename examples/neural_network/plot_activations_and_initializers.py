@@ -3,9 +3,10 @@
 Why does it matter how the weights of a net begin?
 ====================================================
 
-Twelve layers deep, a signal that each layer shrinks by a third arrives at less than a hundredth of
-its size, and so does the gradient on its way back. How the weights begin decides, and what is right
-depends on the activation: Glorot's initialisation for tanh, He's for relu, LeCun's for selu.
+Twelve layers deep, a signal that each layer shrinks by a third arrives at less than a hundredth
+of its size, and so does the gradient on its way back. How the weights begin decides, and what is
+right depends on the activation: Glorot's initialisation for tanh, He's for relu, LeCun's for
+selu.
 """
 
 # %%
@@ -69,7 +70,7 @@ for i, activation in enumerate(activations):
 
 # %%
 # The logistic function is not centred and saturates: at this depth no initialisation saves it. The
-# others learn wherever the signal on the left neither vanishes nor stays small.
+# others learn unless the signal vanishes as it does from the first, small weights.
 figure, axes = plt.subplots(1, 3, figsize=(13, 4), width_ratios=(1, 1, 1.3), layout="constrained")
 for ax, function in zip(axes, functions, strict=False):
     for name in initializers:

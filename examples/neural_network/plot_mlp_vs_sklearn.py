@@ -9,9 +9,9 @@ and what is left to compare is how well and how fast they learn.
 """
 
 # %%
-# The data are scikit-learn's handwritten digits in float32, in which both are fastest. Both get one
-# thread, the same batches and the same number of epochs (an infinite patience keeps either from
-# stopping early, and ending without convergence is then no surprise).
+# The data are scikit-learn's handwritten digits in float32, in which both are fastest. Both get
+# one thread, the same batches and the same number of epochs (an infinite patience keeps either
+# from stopping early, and ending without convergence is then no surprise).
 import time
 import warnings
 
@@ -34,8 +34,8 @@ common = dict(batch_size=32, max_iter=20, n_iter_no_change=np.inf)
 modules = {"scikit-learn": sklearn.neural_network, "skdeep": skdeep.neural_network}
 
 # %%
-# The libraries take turns. Each fits once before the clock starts: the first fit of a process loads
-# compiled kernels, and the very first one after an installation compiles them.
+# The libraries take turns. Each fits once before the clock starts: the first fit of a process
+# loads compiled kernels, and the very first one after an installation compiles them.
 seconds = {name: np.zeros((len(shapes), 3)) for name in modules}
 accuracy = {name: np.zeros((len(shapes), 3)) for name in modules}
 curves = {}
@@ -69,7 +69,9 @@ for name, style in {"scikit-learn": "C1", "skdeep": "C0"}.items():
     axes[2].plot(curves[name, (50,)], color=style, label=name)
 axes[0].set(ylabel="seconds", title="Time of a fit, 20 epochs")
 axes[0].legend()
-axes[1].set(ylabel="accuracy on the test digits", title="Accuracy, three seeds each", ylim=(0.85, 1))
+axes[1].set(
+    ylabel="accuracy on the test digits", title="Accuracy, three seeds each", ylim=(0.85, 1)
+)
 axes[2].set(xlabel="epoch", ylabel="loss", yscale="log", title="Learning curves, (50,)")
 for ax in axes[:2]:
     ax.set_xticks(range(len(shapes)), [str(s) for s in shapes])

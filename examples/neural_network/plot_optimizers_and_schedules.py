@@ -5,8 +5,8 @@ Which optimiser, and what should its rate do?
 
 Two choices beside the network: how a gradient becomes a step (the optimiser), and how the size of
 the steps changes in the course of the training (the schedule). Both are small specifications of
-:mod:`skdeep.training`, passed as ``optimizer`` and ``schedule``. scikit-learn has SGD with momentum
-and Adam, and three schedules, for SGD.
+:mod:`skdeep.training`, passed as ``optimizer`` and ``schedule``. scikit-learn's networks have SGD
+with momentum, Adam and L-BFGS, and three schedules for SGD.
 """
 
 # %%

@@ -69,22 +69,23 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
         network = self._network(X, target, seed, fresh)
         train, held_out = self._hold_out(X, target, weight, validation, seed)
         work = _Work(self, network, loss, optimizer, schedule, target, seed, fresh, incremental)
-        context = self._begin(X, y, sample_weight, optimizer)
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        work.given = {"X": X, "y": y, "metadata": metadata}
+        context = self._begin(work.given, optimizer)
         if isinstance(optimizer, LBFGS):
             result = work.full_batch(train, context)
         else:
             result = work.stochastic(train, held_out, checkpoint, context)
         self._publish(result)
         context.call_on_fit_task_end(
-            estimator=self, X=X, y=y, reconstruction_attributes=lambda: {}
+            estimator=self, **work.given, reconstruction_attributes=lambda: {}
         )
         return self
 
-    def _begin(self, X, y, sample_weight, optimizer):
+    def _begin(self, given, optimizer):
         lbfgs = isinstance(optimizer, LBFGS)
         context = self._init_callback_context(max_subtasks=None if lbfgs else self.max_iter)
-        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-        context.call_on_fit_task_begin(estimator=self, X=X, y=y, metadata=metadata)
+        context.call_on_fit_task_begin(estimator=self, **given)
         return context
 
     def _publish(self, attributes):
@@ -134,7 +135,9 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
             )
             if not weight.any():
-                raise ValueError("sample_weight is zero for every sample; give some weight above 0")
+                raise ValueError(
+                    "sample_weight is zero for every sample; give some weight above 0"
+                )
         return target.class_weighted(weight)
 
     def _seed(self, fresh):
@@ -383,11 +386,11 @@ class _Work:
         estimator = self.estimator
         if not getattr(estimator, "_skl_callbacks", None):
             return None, None
-        task = []
+        task, given = [], self.given
 
         def begin(epoch):
             task[:] = [context.subcontext(task_name="epoch")]
-            task[0].call_on_fit_task_begin(estimator=estimator)
+            task[0].call_on_fit_task_begin(estimator=estimator, **given)
 
         def end(epoch):
             made = int(trainer.n_iter[0])
@@ -396,7 +399,7 @@ class _Work:
                 return self._attributes(progress, made, len(trainer.data), {})
 
             return task[0].call_on_fit_task_end(
-                estimator=estimator, reconstruction_attributes=attributes
+                estimator=estimator, **given, reconstruction_attributes=attributes
             )
 
         return begin, end

@@ -519,7 +519,7 @@ default="squared_error"
     >>> import numpy as np
     >>> from skdeep.neural_network import MLPRegressor
     >>> x = np.linspace(-1, 1, 200)[:, None]
-    >>> mlp = MLPRegressor((50,), "tanh", solver="lbfgs", random_state=0).fit(x, x[:, 0] ** 2)
+    >>> mlp = MLPRegressor(hidden_layer_sizes=(50,), solver="lbfgs", random_state=0).fit(x, x[:, 0] ** 2)
     >>> bool(mlp.score(x, x[:, 0] ** 2) > 0.99)
     True
     """
