@@ -71,7 +71,8 @@ def test_signature_extends_scikit_learns(name):
 def test_docstrings_are_numpydoc(obj):
     from numpydoc.docscrape import ClassDoc, FunctionDoc
 
-    assert obj.__doc__ and len(obj.__doc__.split()) > 3
+    assert obj.__doc__
+    assert len(obj.__doc__.split()) > 3
     doc = ClassDoc(obj) if inspect.isclass(obj) else FunctionDoc(obj)
     documented = [n.strip("*") for p in doc["Parameters"] for n in p.name.split(", ")]
     if inspect.isclass(obj) and (not issubclass(obj, BaseEstimator) or inspect.isabstract(obj)):

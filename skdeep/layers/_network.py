@@ -217,5 +217,3 @@ class Network:
             for (name, _), views in zip(self.layers, self.params, strict=True)
             for key, view in views.items()
         }
-
-

@@ -77,9 +77,7 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
         else:
             result = work.stochastic(train, held_out, checkpoint, context)
         self._publish(result)
-        context.call_on_fit_task_end(
-            estimator=self, **work.given, reconstruction_attributes=lambda: {}
-        )
+        context.call_on_fit_task_end(estimator=self, **work.given, reconstruction_attributes=dict)
         return self
 
     def _begin(self, given, optimizer):
@@ -160,8 +158,8 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
             b.parameters.keys() for b in network.built
         ] or wanted.shapes != network.shapes:
             raise ValueError(
-                f"the fitted network has layers of shapes {network.shapes}, but the parameters now "
-                f"ask for {wanted.shapes}; set warm_start=False to begin anew"
+                f"the fitted network has layers of shapes {network.shapes}, but the parameters "
+                f"now ask for {wanted.shapes}; set warm_start=False to begin anew"
             )
         wanted.data[...], wanted.state_data[...] = network.data, network.state_data
         return wanted

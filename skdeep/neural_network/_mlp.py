@@ -97,8 +97,8 @@ class BaseMLP(BaseNetwork):
         sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
         if any(not isinstance(s, Integral) or s <= 0 for s in sizes):
             raise ValueError(
-                f"hidden_layer_sizes must be > 0, got {sizes}; give positive integers, or () for a "
-                "linear model"
+                f"hidden_layer_sizes must be > 0, got {sizes}; give positive integers, or () for "
+                "a linear model"
             )
         return [int(s) for s in sizes]
 
@@ -189,9 +189,7 @@ class BaseMLP(BaseNetwork):
         return True
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None
-    ):
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
         """Fit the network.
 
         Parameters
@@ -470,11 +468,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             raw = np.concatenate([-raw, raw], axis=1)
         proba = sigmoid(raw)
         # Above one half the logarithm is exact enough, and orders as the probabilities do.
-        return np.where(raw > 0, np.log(np.maximum(proba, 0.5)), log_sigmoid(raw)) if log else proba
+        return (
+            np.where(raw > 0, np.log(np.maximum(proba, 0.5)), log_sigmoid(raw)) if log else proba
+        )
 
     def _target(self):
         check_is_fitted(self)
-        return ClassTarget(None, None, self.n_outputs_, self.out_activation_, self._label_binarizer)
+        return ClassTarget(
+            None, None, self.n_outputs_, self.out_activation_, self._label_binarizer
+        )
 
     def _loss_parameters(self):
         return {"label_smoothing": self.label_smoothing}
@@ -519,8 +521,9 @@ default="squared_error"
     >>> import numpy as np
     >>> from skdeep.neural_network import MLPRegressor
     >>> x = np.linspace(-1, 1, 200)[:, None]
-    >>> mlp = MLPRegressor(hidden_layer_sizes=(50,), solver="lbfgs", random_state=0).fit(x, x[:, 0] ** 2)
-    >>> bool(mlp.score(x, x[:, 0] ** 2) > 0.99)
+    >>> y = x[:, 0] ** 2
+    >>> mlp = MLPRegressor(hidden_layer_sizes=(50,), solver="lbfgs", random_state=0).fit(x, y)
+    >>> bool(mlp.score(x, y) > 0.99)
     True
     """
 

@@ -104,8 +104,8 @@ class Checkpoint(BaseEstimator):
         folder = Path(self.path).parent
         if not folder.is_dir() or not os.access(folder, os.W_OK):
             raise ValueError(
-                f"Checkpoint: path={str(self.path)!r} lies in a folder that is not there or cannot "
-                "be written to; make the folder first"
+                f"Checkpoint: path={str(self.path)!r} lies in a folder that is not there or "
+                "cannot be written to; make the folder first"
             )
 
     def save(self, arrays, meta):

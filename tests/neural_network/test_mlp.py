@@ -1,6 +1,7 @@
 """The perceptrons against scikit-learn's, step for step, and against closed forms."""
 
 import copy
+import itertools
 import pickle
 
 import numpy as np
@@ -50,7 +51,7 @@ def sklearn_weights(sizes, factor, seed):
     """Draw the weights that scikit-learn begins with."""
     draws = np.random.RandomState(seed)
     coefs, intercepts = [], []
-    for a, b in zip(sizes, sizes[1:], strict=False):
+    for a, b in itertools.pairwise(sizes):
         bound = np.sqrt(factor / (a + b))
         coefs.append(draws.uniform(-bound, bound, (a, b)))
         intercepts.append(draws.uniform(-bound, bound, b))
@@ -154,7 +155,10 @@ def test_early_stopping_stops_where_sklearn_stops():
     mine.set_params(early_stopping=True)
     mine.fit(X[train], Z[train, 0], X_val=X[held], y_val=Z[held, 0])
     scores = [
-        clone(reference).set_params(max_iter=k + 1).fit(X[train], Z[train, 0]).score(X[held], Z[held, 0])
+        clone(reference)
+        .set_params(max_iter=k + 1)
+        .fit(X[train], Z[train, 0])
+        .score(X[held], Z[held, 0])
         for k in range(mine.n_iter_)
     ]
     np.testing.assert_allclose(mine.validation_scores_, scores, **EXACT)
@@ -238,7 +242,9 @@ def test_class_weight_equals_sample_weight(class_weight, weight):
     by_sample = clone(mlp).fit(X, LABELS, factor[index] * (1 if weight is None else weight))
     by_class = mlp.set_params(class_weight=class_weight).fit(X, LABELS, weight)
     assert_same_weights(by_class, by_sample)
-    assert not np.array_equal(by_class.coefs_[0], clone(mlp).set_params(class_weight=None).fit(X, LABELS).coefs_[0])
+    assert not np.array_equal(
+        by_class.coefs_[0], clone(mlp).set_params(class_weight=None).fit(X, LABELS).coefs_[0]
+    )
 
 
 # ---- linear models -----------------------------------------------------------------------------
@@ -323,7 +329,9 @@ def test_perceptron_of_many_classes_separates_them():
     numbers = np.arange(120) % 4
     points = centres[numbers] + 0.3 * np.random.default_rng(0).standard_normal((120, D))
     mlp = MLPClassifier((), loss="perceptron", learning_rate_init=0.1, random_state=0)
-    assert mlp.fit(points, LABELS[:4][numbers % 4] if False else numbers).score(points, numbers) == 1
+    assert (
+        mlp.fit(points, LABELS[:4][numbers % 4] if False else numbers).score(points, numbers) == 1
+    )
 
 
 # ---- going on ----------------------------------------------------------------------------------

@@ -83,7 +83,13 @@ def trainer(which, *, epochs=5, rows=None, data=None, batch=32, n_jobs=1, checkp
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_members_equal_solo_runs_bit_for_bit(n_jobs):
     """Own seeds, rates, penalties, dropout, data orders; unequal subsets of the data."""
-    subsets = [np.arange(N), np.arange(0, N, 2), np.arange(100), np.arange(50, N), np.arange(7, 90)]
+    subsets = [
+        np.arange(N),
+        np.arange(0, N, 2),
+        np.arange(100),
+        np.arange(50, N),
+        np.arange(7, 90),
+    ]
     together = trainer(range(5), rows=subsets, n_jobs=n_jobs).run()
     for i in range(5):
         alone = trainer([i], rows=subsets).run()

@@ -27,7 +27,7 @@ def rows_contiguous(a):
 
 
 def native(*matrices, vectors=()):
-    """Whether the kernels take these: one floating dtype, plain matrices, plain vectors per row."""
+    """Whether the kernels take these: one floating dtype, plain matrices and vectors."""
     dtype = matrices[0].dtype
     if dtype not in (np.float32, np.float64):
         return False
@@ -267,9 +267,11 @@ def _lower_average(args, outs, momentum):
         out = stacked(outs[0], 2)
         share = np.array([momentum, 1.0 - momentum], out.dtype)
         return blend[out.dtype], (stacked(old, 2), stacked(new, 2), share, out)
-    return (
-        lambda old, new, out: np.copyto(out, momentum * old + (1.0 - momentum) * new)
-    ), (old, new, outs[0])
+    return (lambda old, new, out: np.copyto(out, momentum * old + (1.0 - momentum) * new)), (
+        old,
+        new,
+        outs[0],
+    )
 
 
 _average = Primitive(
