@@ -42,8 +42,9 @@ def test_example_asks_a_question_and_is_short(path):
     assert "# %%" in text
 
 
-# Figures go to files in the tests; that they cannot be shown is no news.
+# Figures go to files here, and a short training may end without convergence.
 @pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive:UserWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("path", RUNS)
 def test_example_runs(path, tmp_path, monkeypatch):
     matplotlib = pytest.importorskip("matplotlib")

@@ -1,7 +1,7 @@
 """
-=============================================================
+===========================================================
 What does automatic differentiation do, one step at a time?
-=============================================================
+===========================================================
 
 The textbook's example is :math:`y = \\ln x_1 + x_1 x_2 - \\sin x_2` at :math:`(2, 5)`. Evaluated,
 it is a sequence of elementary steps: the *evaluation trace*. Each step has a simple derivative,

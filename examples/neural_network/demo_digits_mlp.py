@@ -48,7 +48,13 @@ pipeline = Pipeline(
         (
             "mlp",
             MLPClassifier(
-                (100,), batch_size=50, max_iter=25, early_stopping=True, random_state=0, tol=1e-3
+                (100,),
+                batch_size=50,
+                max_iter=100,
+                early_stopping=True,
+                n_iter_no_change=4,
+                tol=1e-3,
+                random_state=0,
             ),
         ),
     ]

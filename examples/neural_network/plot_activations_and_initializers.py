@@ -1,7 +1,7 @@
 """
-====================================================
+==================================================
 Why does it matter how the weights of a net begin?
-====================================================
+==================================================
 
 Twelve layers deep, a signal that each layer shrinks by a third arrives at less than a hundredth
 of its size, and so does the gradient on its way back. How the weights begin decides, and what is

@@ -1,7 +1,7 @@
 """
-===================================================
+==================================================
 What if one kind of error costs more than another?
-===================================================
+==================================================
 
 A baker who bakes too much throws bread away; one who bakes too little loses customers, which costs
 him four times as much. The squared error knows nothing of that. A loss of one's own is a function

@@ -1,7 +1,7 @@
 """
-===========================================
+=========================================
 What is a network without a hidden layer?
-===========================================
+=========================================
 
 With ``hidden_layer_sizes=()`` the net is a linear model, and its loss decides which one: the
 log-loss makes it logistic regression, the hinge loss a max-margin classifier, the perceptron's

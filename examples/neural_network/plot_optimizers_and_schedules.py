@@ -1,7 +1,7 @@
 """
-==================================================
+=============================================
 Which optimiser, and what should its rate do?
-==================================================
+=============================================
 
 Two choices beside the network: how a gradient becomes a step (the optimiser), and how the size of
 the steps changes in the course of the training (the schedule). Both are small specifications of

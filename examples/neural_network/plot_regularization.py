@@ -1,7 +1,7 @@
 """
-===============================================
+==============================================
 What keeps a large net from learning by heart?
-===============================================
+==============================================
 
 A net with 55,000 weights and 300 handwritten digits to learn from soon knows them by heart,
 mistakes included: here every fifth label is wrong. Each remedy is one parameter of

@@ -1,7 +1,7 @@
 """
-==========================================
+=========================================
 What does a constraint cost at a minimum?
-==========================================
+=========================================
 
 At a constrained minimum the gradient does not vanish: it is balanced by the constraints, each
 pushing with its *Lagrange multiplier*. The multiplier is a price, the rate at which the minimum

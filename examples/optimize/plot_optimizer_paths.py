@@ -1,7 +1,7 @@
 """
-===========================================
+=========================================
 Which way do optimisers go down a valley?
-===========================================
+=========================================
 
 The banana valley of Rosenbrock, :math:`(1 - x)^2 + 20 (y - x^2)^2`, is steep across and almost
 flat along. Gradient descent zigzags or creeps; momentum, adaptive rates and second derivatives are

@@ -118,6 +118,6 @@ class LossCurveDisplay:
             )
             self.score_ax_.set_ylabel("validation score")
             lines.append(self.score_line_)
-        ax.legend(lines, [line.get_label() for line in lines], loc="best")
+        ax.legend(lines, [line.get_label() for line in lines], loc="center right")
         self.ax_, self.figure_ = ax, ax.figure
         return self

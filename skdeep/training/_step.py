@@ -175,11 +175,22 @@ class Step:
         args = (network.params, network.state, x, y, weights)
         into = ((each, network.state), grads)
         try:
-            program = record(self.differentiate, args, into)
+            program = record(self.differentiate, args, into, check=self._holds_user_code())
         except Unrecordable as e:
             self.unrecordable = str(e)
             program = Program([(self.eager, (args, into))])
         return program.before(*calls).then(*self._update(), *self._account(each, weights))
+
+    def _holds_user_code(self):
+        """Whether a function that is not ours takes part, which might draw numbers or count."""
+        own = lambda f: getattr(type(f), "__module__", "").startswith("skdeep.")  # noqa: E731
+        specs = [layer for _, layer in self.network.layers]
+        values = [v for s in specs for v in s.get_params(deep=False).values()]
+        return (
+            callable(getattr(self.loss, "function", None))
+            or not all(map(own, specs))
+            or any(callable(v) and not own(v) for v in values)
+        )
 
     def differentiate(self, params, state, x, y, weights):
         """Return the samples' losses and the new state, and the gradients."""
