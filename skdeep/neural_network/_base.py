@@ -1,5 +1,6 @@
 """What every network estimator shares: from checked arrays to a trained network."""
 
+import copy
 import warnings
 import zlib
 from abc import ABC, abstractmethod
@@ -53,7 +54,21 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
 
     # ---- fitting -------------------------------------------------------------------------------
 
-    def _fit(self, X, y, sample_weight=None, validation=None, classes=None, incremental=False):
+    def _fit(self, *args, **kwargs):
+        before = {name: vars(self).get(name) for name in ("n_features_in_", "feature_names_in_")}
+        try:
+            return self._train(*args, **kwargs)
+        except BaseException:
+            # What the validation of X has set must not outlive the failed fit.
+            for name, value in before.items():
+                vars(self).pop(name, None)
+                if value is not None:
+                    setattr(self, name, value)
+            raise
+
+    def _train(self, X, y, sample_weight=None, validation=None, classes=None, incremental=False):
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        given = {"X": X, "y": y, "metadata": metadata}
         fresh = not self.__sklearn_is_fitted__() or not (self.warm_start or incremental)
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
@@ -67,24 +82,22 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
         seed = self._seed(fresh)
         X = self._convert(X)
         network = self._network(X, target, seed, fresh)
-        train, held_out = self._hold_out(X, target, weight, validation, seed)
+        lbfgs = isinstance(optimizer, LBFGS)
+        stopping = self.early_stopping and not lbfgs
+        train, held_out = self._hold_out(X, target, weight, validation, seed, stopping)
         work = _Work(self, network, loss, optimizer, schedule, target, seed, fresh, incremental)
-        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-        work.given = {"X": X, "y": y, "metadata": metadata}
-        context = self._begin(work.given, optimizer)
-        if isinstance(optimizer, LBFGS):
-            result = work.full_batch(train, context)
+        work.given = given
+        # With L-BFGS the last task is an empty one, as in scikit-learn's own.
+        epochs = optimizer.max_iter + 1 if lbfgs else 1 if incremental else self.max_iter
+        context = self._init_callback_context(max_subtasks=epochs)
+        context.call_on_fit_task_begin(estimator=self, **given)
+        if lbfgs:
+            result = work.full_batch(train, held_out, context)
         else:
             result = work.stochastic(train, held_out, checkpoint, context)
         self._publish(result)
-        context.call_on_fit_task_end(estimator=self, **work.given, reconstruction_attributes=dict)
+        context.call_on_fit_task_end(estimator=self, **given, reconstruction_attributes=dict)
         return self
-
-    def _begin(self, given, optimizer):
-        lbfgs = isinstance(optimizer, LBFGS)
-        context = self._init_callback_context(max_subtasks=None if lbfgs else self.max_iter)
-        context.call_on_fit_task_begin(estimator=self, **given)
-        return context
 
     def _publish(self, attributes):
         for name, value in attributes.items():
@@ -164,11 +177,11 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
         wanted.data[...], wanted.state_data[...] = network.data, network.state_data
         return wanted
 
-    def _hold_out(self, X, target, weight, validation, seed):
+    def _hold_out(self, X, target, weight, validation, seed, stopping):
         """Return the training and the validation part, each (X, target, weight) or None."""
         if validation is not None:
             return (X, target, weight), self._given_validation(X, target, validation)
-        if not self.early_stopping:
+        if not stopping:
             return (X, target, weight), None
         rows = np.arange(X.shape[0])
         train, held = train_test_split(
@@ -299,7 +312,7 @@ class _Work:
         batch = self._batch_size(len(data))
         steps = -(-len(data) // batch)
         before = {} if self.fresh else getattr(estimator, "_training", {})
-        progress = before.get("progress") or Progress()
+        progress = before["progress"].copy() if "progress" in before else Progress()
         if not self.incremental and not self.fresh:
             progress.schedule = {}
         buffers = Buffers.allocate(
@@ -310,7 +323,7 @@ class _Work:
             limits=[[limit or 0.0] for limit in estimator._limits()],
             seeds=[self.seed],
         )
-        if self.incremental and before:
+        if self.incremental and before.get("optimizer") is type(self.optimizer):
             for mine, theirs in zip(buffers.slots, before["slots"], strict=True):
                 if mine.shape == theirs.shape:
                     mine[...] = theirs
@@ -327,9 +340,6 @@ class _Work:
             incremental=self.incremental,
             verbose=bool(estimator.verbose),
         )
-        score = None
-        if held_out is not None:
-            score = lambda m: estimator._score_raw(_predict(network, held_out[0]), *held_out[1:])  # noqa: E731
         trainer = Trainer(
             network,
             self.loss,
@@ -339,19 +349,27 @@ class _Work:
             settings,
             buffers,
             [progress],
-            score=score,
+            score=self._scorer(held_out),
             checkpoint=checkpoint,
             fingerprint=self._fingerprint(data, batch) if checkpoint else None,
         )
-        trainer.run(*self._hooks(context, trainer, progress))
+        made = lambda: int(trainer.n_iter[0])  # noqa: E731
+        trainer.run(*self._hooks(context, progress, made, len(data)))
         self._warn(trainer)
         training = {
             "seed": self.seed,
             "progress": progress,
+            "optimizer": type(self.optimizer),
             "slots": buffers.slots,
             "counters": buffers.counters,
         }
-        return self._attributes(progress, int(trainer.n_iter[0]), len(data), training)
+        return self._attributes(progress, made(), len(data), training)
+
+    def _scorer(self, held_out):
+        if held_out is None:
+            return None
+        X, target, weight = held_out
+        return lambda m: self.estimator._score_raw(_predict(self.network, X), target, weight)
 
     def _batch_size(self, n_samples):
         batch = self.estimator.batch_size
@@ -379,7 +397,7 @@ class _Work:
             "data": zlib.crc32(np.ascontiguousarray(data.y), zlib.crc32(np.ascontiguousarray(x))),
         }
 
-    def _hooks(self, context, trainer, progress):
+    def _hooks(self, context, progress, made, n_samples):
         """Return what to call before and after an epoch, where there are callbacks."""
         estimator = self.estimator
         if not getattr(estimator, "_skl_callbacks", None):
@@ -390,12 +408,12 @@ class _Work:
             task[:] = [context.subcontext(task_name="epoch")]
             task[0].call_on_fit_task_begin(estimator=estimator, **given)
 
-        def end(epoch):
-            made = int(trainer.n_iter[0])
+        def attributes():  # copies: training goes on, and a callback may keep them
+            network = copy.deepcopy(self.network)
+            training = {"seed": self.seed}
+            return self._attributes(progress.copy(), made(), n_samples, training, network)
 
-            def attributes():
-                return self._attributes(progress, made, len(trainer.data), {})
-
+        def end(epoch, attributes=attributes):
             return task[0].call_on_fit_task_end(
                 estimator=estimator, **given, reconstruction_attributes=attributes
             )
@@ -419,10 +437,25 @@ class _Work:
                 stacklevel=5,
             )
 
-    def full_batch(self, train, context):
+    def full_batch(self, train, held_out, context):
         """Minimise over all samples at once by L-BFGS; return the fitted attributes."""
-        estimator = self.estimator
-        progress = Progress()
+        estimator, n_samples = self.estimator, train[0].shape[0]
+        progress, score = Progress(), self._scorer(held_out)
+        made = lambda: len(progress.loss_curve)  # noqa: E731
+        begin, end = self._hooks(context, progress, made, n_samples)
+
+        def note(loss):
+            progress.loss_curve.append(loss)
+            if score:
+                progress.validation_scores.append(float(score(0)))
+            progress.judge(tol=0, by_score=False)
+            stop = bool(end(made())) if end else False
+            if begin and not stop:
+                begin(made())
+            return stop
+
+        if begin:
+            begin(0)
         result = minimize_network(
             self.network,
             self.loss,
@@ -431,14 +464,15 @@ class _Work:
             penalties=(estimator.alpha, estimator.l1),
             seed=self.seed,
             verbose=estimator.verbose,
+            callback=note,
         )
-        progress.loss_curve = [float(v) for v in result.loss_path]
-        training = {"seed": self.seed}
-        attributes = self._attributes(progress, result.n_iter, train[0].shape[0], training)
-        return {**attributes, "loss_": float(result.fun)}
+        if begin and not result.stopped:
+            end(made(), attributes=None)
+        attributes = self._attributes(progress, result.n_iter, n_samples, {"seed": self.seed})
+        return {**attributes, "loss_": result.fun, "best_loss_": result.fun}
 
-    def _attributes(self, progress, n_iter, n_samples, training):
-        estimator, network = self.estimator, self.network
+    def _attributes(self, progress, n_iter, n_samples, training, network=None):
+        estimator, network = self.estimator, network or self.network
         stopping = estimator.early_stopping and not isinstance(self.optimizer, LBFGS)
         scored = bool(progress.validation_scores)
         dense = estimator._dense(network)

@@ -1,5 +1,6 @@
 """Full-batch training by L-BFGS, over the same recorded gradients as minibatches."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,13 +23,13 @@ class FullBatchResult:
         The objective.
     n_iter : int
         Iterations made.
-    loss_path : list of float
-        The objective after every iteration.
+    stopped : bool
+        Whether the callback stopped it.
     """
 
     fun: float
     n_iter: int
-    loss_path: list
+    stopped: bool
 
 
 def minimize_network(
@@ -56,7 +57,8 @@ def minimize_network(
     verbose : bool or int, default=False
         Whether scipy prints.
     callback : callable, optional
-        ``callback(iteration)`` after every iteration; a true result stops.
+        ``callback(value)`` after every iteration, with the objective reached, while the network
+        holds the weights reached; a true result stops.
 
     Returns
     -------
@@ -68,14 +70,18 @@ def minimize_network(
             "use solver='ftrl' or another stochastic solver, or alpha"
         )
     objective = _Objective(network, loss, data, penalties[0], seed)
-    path = []
+    iterations, stopped = itertools.count(1), []
 
     def note(intermediate_result):
-        path.append(float(intermediate_result.fun))
+        value = float(intermediate_result.fun)
         if verbose:
-            print(f"Iteration {len(path)}, loss = {path[-1]:.8f}")
-        if callback is not None and callback(len(path)):
-            raise StopIteration
+            print(f"Iteration {next(iterations)}, loss = {value:.8f}")
+        if callback is not None:
+            network.data[...] = intermediate_result.x
+            network.state_data[...] = objective.network.state_data
+            if callback(value):
+                stopped.append(True)
+                raise StopIteration
 
     result = scipy.optimize.minimize(
         objective,
@@ -90,7 +96,9 @@ def minimize_network(
             "maxcor": optimizer.memory,
         },
     )
-    n_iter = check_optimize_result("lbfgs", result, optimizer.max_iter)
+    n_iter = result.nit
+    if not stopped:
+        n_iter = check_optimize_result("lbfgs", result, optimizer.max_iter)
     objective(result.x)  # the state (running statistics) of the weights that are kept
     network.data[...] = result.x
     network.state_data[...] = objective.network.state_data
@@ -99,7 +107,7 @@ def minimize_network(
             "Solver produced non-finite parameter weights. The input data may contain large "
             "values and need to be preprocessed."
         )
-    return FullBatchResult(float(result.fun), int(n_iter), path)
+    return FullBatchResult(float(result.fun), int(n_iter), bool(stopped))
 
 
 class _Objective:

@@ -209,11 +209,11 @@ class Trainer:
         settings, progress = self.settings, self.progress[m]
         loss = progress.loss_curve[-1]
         finite = np.isfinite(loss) and np.isfinite(self.network.data[m]).all()
-        if settings.early_stopping:
+        if self.score is not None:
             progress.validation_scores.append(float(self.score(m)) if finite else float("nan"))
         if settings.verbose:
             print(f"Iteration {self.n_iter[m]}, loss = {loss:.8f}")
-            if settings.early_stopping:
+            if self.score is not None:
                 print(f"Validation score: {progress.validation_scores[-1]:f}")
         if not finite:
             self._diverged(m)

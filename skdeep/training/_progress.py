@@ -14,7 +14,7 @@ class Progress:
     epochs : int
         Epochs made since the weights were drawn; numbers the data orders.
     loss_curve, validation_scores : list of float
-        The loss and, with early stopping, the validation score of every epoch.
+        The loss and, where there is a validation set, its score of every epoch.
     best_loss, best_score : float
         The best of them.
     no_improvement : int
@@ -36,18 +36,19 @@ class Progress:
 
         An epoch improves when it is better than the best by `tol` (scikit-learn's rule).
         """
+        loss, score = self.loss_curve[-1], [*self.validation_scores[-1:], -np.inf][0]
         if by_score:
-            last, best = self.validation_scores[-1], self.best_score
-            improved, better = last >= best + tol, last > best
-            if better:
-                self.best_score = last
+            improved, better = score >= self.best_score + tol, score > self.best_score
         else:
-            last, best = self.loss_curve[-1], self.best_loss
-            improved, better = last <= best - tol, last < best
-            if better:
-                self.best_loss = last
+            improved, better = loss <= self.best_loss - tol, loss < self.best_loss
+            self.best_loss = min(self.best_loss, loss)
+        self.best_score = max(self.best_score, score)
         self.no_improvement = 0 if improved else self.no_improvement + 1
         return better
+
+    def copy(self):
+        """Return a copy that can be trained on."""
+        return type(self)(**self.to_dict())
 
     def to_dict(self):
         """Return plain numbers and lists."""

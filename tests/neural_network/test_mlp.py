@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, Perceptron
+from sklearn.metrics import log_loss
 from sklearn.neural_network import MLPClassifier as SklearnClassifier
 from sklearn.neural_network import MLPRegressor as SklearnRegressor
 from sklearn.svm import SVC
@@ -76,7 +77,7 @@ def pair(task, hidden=(7, 5), **settings):
 
 def assert_equal_training(reference, mine, tolerance=EXACT):
     assert mine.n_iter_ == reference.n_iter_
-    assert mine.t_ == reference.t_
+    assert mine.t_ == reference.t_ or mine.solver == "lbfgs"
     for a, b in zip(
         mine.coefs_ + mine.intercepts_, reference.coefs_ + reference.intercepts_, strict=True
     ):
@@ -138,13 +139,15 @@ def test_training_equals_sklearn_for_every_task(task, activation):
     assert mine.n_outputs_ == reference.n_outputs_
 
 
-def test_lbfgs_reaches_the_minimum_that_sklearn_reaches():
-    reference, mine = pair("multiclass", solver="lbfgs", max_iter=2000, tol=1e-8, alpha=3.0)
-    reference.fit(X, LABELS)
-    mine.fit(X, LABELS)
-    # The line search follows rounding, so that paths differ in the end; the minimum is one.
-    np.testing.assert_allclose(mine.loss_, reference.loss_, rtol=1e-9)
-    np.testing.assert_allclose(mine.predict_proba(X), reference.predict_proba(X), atol=1e-4)
+@pytest.mark.parametrize("task", TARGETS)
+def test_lbfgs_goes_the_way_of_sklearn(task):
+    reference, mine = pair(task, solver="lbfgs", max_iter=10)
+    reference.fit(X, TARGETS[task])
+    mine.fit(X, TARGETS[task])
+    # Each iteration passes the rounding of its line search on to the next.
+    assert_equal_training(reference, mine, dict(rtol=1e-6, atol=1e-6))
+    assert len(mine.loss_curve_) == mine.n_iter_
+    assert mine.loss_curve_[-1] == mine.loss_ == mine.best_loss_
 
 
 def test_early_stopping_stops_where_sklearn_stops():
@@ -258,12 +261,16 @@ def test_logistic_regression(task):
     mlp = MLPClassifier(
         (), alpha=alpha, solver="lbfgs", tol=1e-9, max_iter=5000, dtype="float64", random_state=0
     ).fit(X, y)
-    # Both stop at a gradient of 1e-9: the strongly convex minimum is that near.
-    np.testing.assert_allclose(mlp.predict_proba(X), reference.predict_proba(X), atol=1e-6)
-    coef = mlp.coefs_[0].T
-    np.testing.assert_allclose(coef, reference.coef_, atol=1e-5)
+    objective = log_loss(y, reference.predict_proba(X)) + alpha / 2 / N * np.sum(
+        reference.coef_**2
+    )
+    # L-BFGS stops when the objective falls by less than 2e-9 of itself; the distance to the
+    # minimum goes with the root of that.
+    np.testing.assert_allclose(mlp.loss_, objective, rtol=1e-8)
+    np.testing.assert_allclose(mlp.coefs_[0].T, reference.coef_, atol=5e-4)
     shift = mlp.intercepts_[0].mean() if task == "multiclass" else 0  # of which softmax is free
-    np.testing.assert_allclose(mlp.intercepts_[0] - shift, reference.intercept_, atol=1e-5)
+    np.testing.assert_allclose(mlp.intercepts_[0] - shift, reference.intercept_, atol=5e-4)
+    np.testing.assert_allclose(mlp.predict_proba(X), reference.predict_proba(X), atol=1e-4)
 
 
 def test_hinge_is_the_maximum_margin():
@@ -329,9 +336,7 @@ def test_perceptron_of_many_classes_separates_them():
     numbers = np.arange(120) % 4
     points = centres[numbers] + 0.3 * np.random.default_rng(0).standard_normal((120, D))
     mlp = MLPClassifier((), loss="perceptron", learning_rate_init=0.1, random_state=0)
-    assert (
-        mlp.fit(points, LABELS[:4][numbers % 4] if False else numbers).score(points, numbers) == 1
-    )
+    assert mlp.fit(points, numbers).score(points, numbers) == 1
 
 
 # ---- going on ----------------------------------------------------------------------------------

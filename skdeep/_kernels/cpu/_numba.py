@@ -37,7 +37,7 @@ class Variant:
     @cached_property
     def compiled(self):
         """The compiled function (from numba's cache where it is there)."""
-        return njit(types.void(*self.signature), **JIT)(self.function)
+        return njit(types.void(*self.signature), no_cfunc_wrapper=True, **JIT)(self.function)
 
     @cached_property
     def address(self):
@@ -107,8 +107,8 @@ def kernel(spec):
 
 
 def njit_inline(function):
-    """Compile a helper that kernels call (LLVM inlines it)."""
-    return njit(**JIT)(function)
+    """Compile a helper into the kernels that call it: always inlined, with no wrappers."""
+    return njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **JIT)(function)
 
 
 @intrinsic

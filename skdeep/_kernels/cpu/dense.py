@@ -9,36 +9,51 @@ FUSED_ACTIVATIONS = {"identity": 0, "relu": 1, "tanh": 2, "logistic": 3}
 
 
 @njit_inline
-def _bias_activation(y, b, activation):
-    T = y.dtype.type
-    for i in range(y.shape[0]):
-        r = y[i]
-        if activation == 1:
-            for j in range(r.size):
-                v = r[j] + b[j]
-                r[j] = 0 if v < 0 else v  # keeps NaN
-        else:
-            for j in range(r.size):
-                r[j] += b[j]
-            if activation == 2:
-                for j in range(r.size):
-                    r[j] = tanh(r[j])
-            elif activation == 3:
-                for j in range(r.size):
-                    r[j] = logistic(r[j], T)
+def _multiply(x, w, m, y):
+    """y = x[m] @ w[m]; either may be shared by the members."""
+    xm, wm = as_c(x[m if x.shape[0] > 1 else 0]), as_c(w[m if w.shape[0] > 1 else 0])
+    rows, units, fan_in = y.shape[0], y.shape[1], x.shape[2]
+    gemm(False, False, rows, units, fan_in, xm, fan_in, wm, units, y, units)
 
 
 @kernel("f3 f3 f2 i f3")
 def linear(x, w, b, activation, out):
-    """out = activation(x @ w + b); x (1|M, B, I), w (M, I, O), b (M, O), out (M, B, O)."""
-    members, rows, units = out.shape
-    fan_in = x.shape[2]
-    for m in range(members):
-        y = as_c(out[m])
-        xm = as_c(x[m if x.shape[0] > 1 else 0])
-        wm = as_c(w[m if w.shape[0] > 1 else 0])
-        gemm(False, False, rows, units, fan_in, xm, fan_in, wm, units, y, units)
-        _bias_activation(y, as_c(b[m if b.shape[0] > 1 else 0]), activation)
+    """out = activation(x @ w + b), the activation identity (0) or ReLU (1).
+
+    x (1|M, B, I), w (M, I, O), b (M, O), out (M, B, O).
+    """
+    for m in range(out.shape[0]):
+        y, bm = as_c(out[m]), as_c(b[m if b.shape[0] > 1 else 0])
+        _multiply(x, w, m, y)
+        for i in range(y.shape[0]):
+            r = y[i]
+            if activation == 1:
+                for j in range(r.size):
+                    v = r[j] + bm[j]
+                    r[j] = 0 if v < 0 else v  # keeps NaN
+            else:
+                for j in range(r.size):
+                    r[j] += bm[j]
+
+
+@kernel("f3 f3 f2 i f3")
+def linear_sigmoid(x, w, b, activation, out):
+    """As `linear`, the activation tanh (2) or logistic (3).
+
+    A kernel of its own, so that nets of ReLUs do not compile the exponentials.
+    """
+    T = out.dtype.type
+    for m in range(out.shape[0]):
+        y, bm = as_c(out[m]), as_c(b[m if b.shape[0] > 1 else 0])
+        _multiply(x, w, m, y)
+        for i in range(y.shape[0]):
+            r = y[i]
+            if activation == 2:
+                for j in range(r.size):
+                    r[j] = tanh(r[j] + bm[j])
+            else:
+                for j in range(r.size):
+                    r[j] = logistic(r[j] + bm[j], T)
 
 
 @kernel("f3 i f3 i f3")
@@ -61,22 +76,29 @@ def _copy_rows(x, out):
             o[j] = r[j]
 
 
+@njit_inline
+def _begin_pullback(ct, dz, s):
+    """Copy ct to dz, where they are not one, and clear the sums.
+
+    One name for both afterwards: an overlap check would send an in-place call down the scalar
+    path.
+    """
+    if ct.ctypes.data != dz.ctypes.data:
+        _copy_rows(ct, dz)
+    for j in range(s.size):
+        s[j] = 0
+
+
 @kernel("f3 f3 i f3 f2")
 def linear_pullback(ct, y, activation, dz, db):
     """dz = ct * slope(y), the slope written in the output; db = dz summed over the batch.
 
-    `dz` may be `ct`.
+    Activations as in `linear`. `dz` may be `ct`.
     """
     T = y.dtype.type
-    one = T(1)
     for m in range(y.shape[0]):
         y2, d2, s = as_c(y[m]), as_c(dz[m]), as_c(db[m])
-        if ct[m].ctypes.data != dz[m].ctypes.data:
-            # One name for both below: an overlap check would send an in-place call down the
-            # scalar path.
-            _copy_rows(as_c(ct[m]), d2)
-        for j in range(s.size):
-            s[j] = 0
+        _begin_pullback(as_c(ct[m]), d2, s)
         for i in range(y2.shape[0]):
             v, d = y2[i], d2[i]
             if activation == 1:
@@ -84,16 +106,27 @@ def linear_pullback(ct, y, activation, dz, db):
                     t = d[j] if v[j] > 0 else T(0)
                     d[j] = t
                     s[j] += t
-            elif activation == 2:
+            else:
+                for j in range(s.size):
+                    s[j] += d[j]
+
+
+@kernel("f3 f3 i f3 f2")
+def linear_sigmoid_pullback(ct, y, activation, dz, db):
+    """As `linear_pullback`, for the activations of `linear_sigmoid`."""
+    one = y.dtype.type(1)
+    for m in range(y.shape[0]):
+        y2, d2, s = as_c(y[m]), as_c(dz[m]), as_c(db[m])
+        _begin_pullback(as_c(ct[m]), d2, s)
+        for i in range(y2.shape[0]):
+            v, d = y2[i], d2[i]
+            if activation == 2:
                 for j in range(s.size):
                     t = d[j] * (one - v[j] * v[j])
                     d[j] = t
                     s[j] += t
-            elif activation == 3:
+            else:
                 for j in range(s.size):
                     t = d[j] * v[j] * (one - v[j])
                     d[j] = t
                     s[j] += t
-            else:
-                for j in range(s.size):
-                    s[j] += d[j]

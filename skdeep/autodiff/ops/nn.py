@@ -118,9 +118,9 @@ def _lower_linear(args, outs, activation):
     if native(outs[0], x, w, vectors=(b,)):
         from skdeep._kernels.cpu import dense
 
-        code = dense.FUSED_ACTIVATIONS[activation]
-        out = stacked(outs[0], 3)
-        return dense.linear[out.dtype], (
+        code, out = dense.FUSED_ACTIVATIONS[activation], stacked(outs[0], 3)
+        kernel = dense.linear if code < 2 else dense.linear_sigmoid
+        return kernel[out.dtype], (
             stacked(x, 3),
             stacked(w, 3),
             stacked(b, 2),
@@ -151,7 +151,8 @@ def _lower_pullback(args, outs, activation):
         ct, y = args
         dz, db = outs
         code = dense.FUSED_ACTIVATIONS[activation]
-        return dense.linear_pullback[dz.dtype], (
+        kernel = dense.linear_pullback if code < 2 else dense.linear_sigmoid_pullback
+        return kernel[dz.dtype], (
             stacked(ct, 3),
             stacked(y, 3),
             code,
