@@ -1,11 +1,11 @@
 """What a layer is: a specification that holds no arrays."""
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
 
 import numpy as np
-from sklearn.base import BaseEstimator
 
-from skdeep._compat import validate_parameter_constraints
+from skdeep._specification import Specification
 
 
 @dataclass(frozen=True)
@@ -75,21 +75,12 @@ class Context:
     hyper: dict = field(default_factory=dict)
 
 
-class Layer(BaseEstimator):
+class Layer(Specification):
     """Abstract base of the layers.
 
-    A layer is a small specification, itself a scikit-learn estimator, so that its parameters can
-    be read, set, cloned and searched. It holds no arrays: `build` says which it needs, `apply`
+    A layer is a small specification that holds no arrays: `build` says which it needs, `apply`
     computes with them.
     """
-
-    _parameter_constraints: dict = {}
-
-    def validate(self):
-        """Check the parameters; raise `InvalidParameterError` naming the first wrong one."""
-        validate_parameter_constraints(
-            self._parameter_constraints, self.get_params(deep=False), type(self).__name__
-        )
 
     def hyperparameters(self):
         """Return the numbers that may differ between members: name to float or tuple."""
@@ -109,6 +100,7 @@ class Layer(BaseEstimator):
         """
         return Built(output_shape=tuple(input_shape))
 
+    @abstractmethod
     def apply(self, params, state, x, context):
         """Compute the layer.
 
@@ -129,4 +121,3 @@ class Layer(BaseEstimator):
         state : dict of str to array
             The carried arrays after the pass.
         """
-        raise TypeError(f"{type(self).__name__} does not say how to compute: define apply()")

@@ -1,12 +1,13 @@
 """How trained arrays begin: small specifications, scikit-learn estimators themselves."""
 
 import math
+from abc import abstractmethod
 from numbers import Real
 
 import numpy as np
-from sklearn.base import BaseEstimator
 
-from skdeep._compat import Interval, StrOptions, validate_parameter_constraints
+from skdeep._compat import Interval, StrOptions
+from skdeep._specification import Specification
 
 __all__ = [
     "Constant",
@@ -26,21 +27,13 @@ _NOT_NEGATIVE = [Interval(Real, 0, None, closed="left")]
 _DISTRIBUTION = [StrOptions({"normal", "truncated_normal", "uniform"})]
 
 
-class Initializer(BaseEstimator):
+class Initializer(Specification):
     """Abstract base of the initialisers.
 
     Calling one, ``initializer(shape, fan_in, fan_out, rng, dtype)``, draws an array with the
     `numpy.random.Generator` `rng`. Draws are in float64 and then rounded, so that float32 and
     float64 nets begin alike.
     """
-
-    _parameter_constraints: dict = {}
-
-    def validate(self):
-        """Check the parameters; raise `InvalidParameterError` naming the first wrong one."""
-        validate_parameter_constraints(
-            self._parameter_constraints, self.get_params(deep=False), type(self).__name__
-        )
 
     def __call__(self, shape, fan_in, fan_out, rng, dtype=np.float32):
         """Return an array drawn with `rng`.
@@ -63,9 +56,9 @@ class Initializer(BaseEstimator):
         self.validate()
         return np.asarray(self.draw(tuple(shape), fan_in, fan_out, rng)).astype(dtype)
 
+    @abstractmethod
     def draw(self, shape, fan_in, fan_out, rng):
         """Return the array in float64."""
-        raise TypeError(f"{type(self).__name__} does not say how to draw: define draw()")
 
 
 def _truncated_normal(shape, std, rng):

@@ -1,6 +1,7 @@
-"""How networks are trained: optimisers, schedules, checkpoints."""
+"""How networks are trained: optimisers, schedules, checkpoints, TensorBoard."""
 
 from skdeep.training._checkpoint import Checkpoint
+from skdeep.training._tensorboard import TensorBoard
 from skdeep.training.optimizers import (
     FTRL,
     LBFGS,
@@ -48,4 +49,5 @@ __all__ = [
     "Power",
     "RMSProp",
     "Schedule",
+    "TensorBoard",
 ]

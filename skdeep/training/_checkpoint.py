@@ -6,9 +6,9 @@ from numbers import Integral
 from pathlib import Path
 
 import numpy as np
-from sklearn.base import BaseEstimator
 
-from skdeep._compat import Interval, validate_parameter_constraints
+from skdeep._compat import Interval
+from skdeep._specification import Specification
 
 _FORMAT = "skdeep-checkpoint-1"
 
@@ -62,7 +62,7 @@ def load_arrays(path):
     return arrays, json.loads(meta["meta"])
 
 
-class Checkpoint(BaseEstimator):
+class Checkpoint(Specification):
     """Save a training at intervals, and resume it where it was interrupted.
 
     A fit that finds the file goes on from it, bit for bit as if it had never stopped; a fit that
@@ -98,9 +98,7 @@ class Checkpoint(BaseEstimator):
 
     def validate(self):
         """Check the parameters, and that the folder is there and can be written to."""
-        validate_parameter_constraints(
-            self._parameter_constraints, self.get_params(deep=False), "Checkpoint"
-        )
+        super().validate()
         folder = Path(self.path).parent
         if not folder.is_dir() or not os.access(folder, os.W_OK):
             raise ValueError(

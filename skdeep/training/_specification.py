@@ -1,44 +1,17 @@
 """What an optimiser and a schedule are: specifications that hold no arrays."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from numbers import Real
 
 import numpy as np
-from sklearn.base import BaseEstimator
 
-from skdeep._compat import Interval, StrOptions, validate_parameter_constraints
+from skdeep._compat import Interval, StrOptions
+from skdeep._specification import Specification
 
 POSITIVE = [Interval(Real, 0, None, closed="neither")]
 NON_NEGATIVE = [Interval(Real, 0, None, closed="left")]
 #: The parameters that every schedule takes.
 TIME = {"warmup": NON_NEGATIVE, "unit": [StrOptions({"epochs", "steps"})]}
-
-
-class Specification(BaseEstimator, ABC):
-    """Abstract base of what is declared by parameters and checked by constraints."""
-
-    _parameter_constraints: dict = {}
-
-    def validate(self):
-        """Check the parameters.
-
-        Raises
-        ------
-        InvalidParameterError
-            A ValueError that names the first wrong parameter, its value and what would do.
-
-        Examples
-        --------
-        >>> from skdeep.training.optimizers import Adam
-        >>> Adam(beta_1=1.0).validate()
-        Traceback (most recent call last):
-            ...
-        sklearn.utils._param_validation.InvalidParameterError: The 'beta_1' parameter of Adam \
-must be a float in the range [0.0, 1.0). Got 1.0 instead.
-        """
-        validate_parameter_constraints(
-            self._parameter_constraints, self.get_params(deep=False), type(self).__name__
-        )
 
 
 class Optimizer(Specification):

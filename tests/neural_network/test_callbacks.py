@@ -175,14 +175,13 @@ def test_scoring_monitor_in_a_pipeline_and_a_search(solver):
     make_pipeline(StandardScaler(), mlp).fit(X, Y)
     rows = [r for r in monitor.get_logs().data if r["task_name"] == "epoch"]
     assert len(rows) == 5
-    search = GridSearchCV(
-        make_pipeline(StandardScaler(), clone(mlp)), {"mlpclassifier__alpha": [0.1, 1.0]}, cv=2
-    )
-    search.estimator[-1].set_callbacks(ScoringMonitor(scoring="accuracy"))
-    search.fit(X, Y)
-    monitor = search.estimator[-1]._skl_callbacks[0]
-    rows = [r for r in monitor.get_logs(select="all")]
-    assert rows
+    monitor = ScoringMonitor(scoring="accuracy")
+    pipeline = make_pipeline(StandardScaler(), clone(mlp).set_callbacks(monitor))
+    GridSearchCV(pipeline, {"mlpclassifier__alpha": [0.1, 1.0]}, cv=2).fit(X, Y)
+    rows = [r for log in monitor.get_logs(select="all") for r in log.data]
+    fits = 2 * 2 + 1
+    assert sum(r["task_name"] == "epoch" for r in rows) == fits * 5
+    assert all(0.2 <= r["accuracy"] <= 1 for r in rows)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
