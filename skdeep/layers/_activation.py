@@ -30,6 +30,12 @@ class Activation(Layer):
     def __init__(self, function="relu"):
         self.function = function
 
+    def build(self, input_shape):
+        """Check the function."""
+        self.validate()
+        get_activation(self.function)
+        return super().build(input_shape)
+
     def apply(self, params, state, x, context):
         """Apply the function."""
         return get_activation(self.function)(x), state

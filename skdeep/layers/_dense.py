@@ -76,6 +76,7 @@ class Dense(Layer):
                 f"Dense takes flat samples, but got samples of shape {tuple(input_shape)}; "
                 "put a Flatten layer before it"
             )
+        get_activation(self.activation)  # refuses an unknown name before any training
         fan_in = int(input_shape[0])
         weights = get_initializer(self.kernel_initializer, activation=self.activation)
         bias = self.bias_initializer

@@ -213,7 +213,7 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
             reset=False,
         )
         if weight is not None:
-            weight = check_sample_weight(weight, X_val, dtype=np.float64)
+            weight = check_sample_weight(weight, X_val, dtype=np.float64, ensure_non_negative=True)
         return self._convert(X_val), target.encode_more(y_val, "y_val"), weight
 
     # ---- fitted --------------------------------------------------------------------------------

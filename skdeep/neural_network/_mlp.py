@@ -88,7 +88,11 @@ class BaseMLP(BaseNetwork):
         "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
         "clip_global_norm": [Interval(Real, 0, None, closed="neither"), None],
         "checkpoint": [str, os.PathLike, Checkpoint, None],
-        "dtype": [StrOptions({"float32", "float64"}), Hidden(type), Hidden(np.dtype)],
+        "dtype": [
+            StrOptions({"float32", "float64"}),
+            Hidden(Options(type, {np.float32, np.float64})),
+            Hidden(Options(np.dtype, {np.dtype("float32"), np.dtype("float64")})),
+        ],
         "device": [str],
     }
 
@@ -105,6 +109,10 @@ class BaseMLP(BaseNetwork):
     def _layers(self, n_outputs):
         sizes = self._hidden_sizes()
         rates = [self.dropout] * len(sizes) if np.ndim(self.dropout) == 0 else self.dropout
+        if not all(isinstance(rate, Real) and 0 <= rate < 1 for rate in rates):
+            raise ValueError(
+                f"dropout={self.dropout!r} must be a rate in [0, 1), or one per hidden layer"
+            )
         if len(rates) != len(sizes):
             raise ValueError(
                 f"dropout={self.dropout!r} has {len(rates)} rates for {len(sizes)} hidden layers; "
@@ -214,7 +222,7 @@ class BaseMLP(BaseNetwork):
             The fitted estimator.
         """
         validation = None
-        if X_val is not None or y_val is not None:
+        if any(given is not None for given in (X_val, y_val, sample_weight_val)):
             validation = (X_val, y_val, sample_weight_val)
         return self._fit(X, y, sample_weight, validation)
 
