@@ -179,6 +179,11 @@ class PointwiseLoss(Loss):
     def __call__(self, raw, target):
         return ops.per_sample_loss(raw, target, self.param, loss=self.name)
 
+    def check(self, target, n_raw):
+        """Raise a ValueError where the targets are outside the loss's range."""
+        if self.name == "poisson" and np.min(target, initial=0) < 0:
+            raise ValueError("loss='poisson' takes counts: y must be 0 or more everywhere")
+
     def gradient_hessian(self, y, raw):
         gradient, hessian = _derivatives(self.name, self.param, np.asarray(y, raw.dtype), raw)
         if ops.FLAT.get(self.name) == 2:

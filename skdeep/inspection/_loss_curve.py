@@ -110,7 +110,7 @@ class LossCurveDisplay:
         if log:
             ax.set_yscale("log")
         lines, self.score_ax_, self.score_line_ = [self.line_], None, None
-        if self.validation_scores:
+        if self.validation_scores is not None and len(self.validation_scores):
             self.score_ax_ = ax.twinx()
             scored = range(1, len(self.validation_scores) + 1)
             (self.score_line_,) = self.score_ax_.plot(

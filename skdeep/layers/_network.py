@@ -147,7 +147,9 @@ class Network:
             for name, (_, fill) in built.state.items():
                 views[name][m] = fill
 
-    def apply(self, params, state, x, *, training=False, seed=None, counters=None, upto=None):
+    def apply(
+        self, params, state, x, *, training=False, seed=None, counters=None, start=0, upto=None
+    ):
         """Compute the stack.
 
         Parameters
@@ -160,8 +162,10 @@ class Network:
             Whether the pass is a training step.
         seed, counters : ndarray of int64
             What random draws need, in training.
+        start : int, default=0
+            The layer that `x` goes into.
         upto : int, optional
-            Stop after this many layers.
+            Stop before this layer.
 
         Returns
         -------
@@ -169,32 +173,10 @@ class Network:
         state : list of dict
         """
         after = list(state)
-        for i, (_, layer) in enumerate(self.layers[:upto]):
+        for i, (_, layer) in list(enumerate(self.layers))[start:upto]:
             context = Context(training, seed, counters, i, self.hyper[i])
             x, after[i] = layer.apply(params[i], state[i], x, context)
         return x, after
-
-    def predict(self, x, *, block=1024, upto=None):
-        """Compute the outputs of samples, a block of rows at a time.
-
-        Parameters
-        ----------
-        x : ndarray of shape (n_samples, ...)
-            The input, shared by the members.
-        block : int, default=1024
-            How many rows go through the net at once.
-        upto : int, optional
-            Stop after this many layers.
-
-        Returns
-        -------
-        ndarray of shape (M, n_samples, ...)
-        """
-        parts = [
-            self.apply(self.params, self.state, x[None, i : i + block], upto=upto)[0]
-            for i in range(0, max(len(x), 1), block)
-        ]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def __getstate__(self):
         kept = self.__dict__.copy()
@@ -209,6 +191,14 @@ class Network:
             buffer[...] = getattr(self, name)
             setattr(self, name, buffer)
         self._bind()
+
+    def dense(self):
+        """Return the parameters of the dense layers, in order."""
+        return [
+            p
+            for (_, layer), p in zip(self.layers, self.params, strict=True)
+            if {"weight", "bias"} <= p.keys()
+        ]
 
     def leaves(self):
         """Return the named parameters: ``"layer.name"`` to array of shape (M, ...)."""

@@ -183,14 +183,28 @@ class BaseMLP(BaseNetwork):
     def _make_schedule(self):
         return default_schedule(self, self.solver == "sgd" and self.optimizer is None)
 
+    def _check_full_batch(self):
+        refused = (
+            "dropout input_dropout dropconnect input_noise max_norm clip_value clip_norm "
+            "clip_global_norm checkpoint schedule l1"
+        )
+        for name in refused.split():
+            value = getattr(self, name)
+            if value is not None and np.any(value):
+                raise ValueError(
+                    f"{name}={value!r} does not go with L-BFGS, which minimises one smooth "
+                    "function of all samples; use a stochastic solver, such as 'adam'"
+                )
+        if self.activation == "rrelu" or isinstance(self.activation, RReLU):
+            raise ValueError("activation='rrelu' draws numbers and does not go with L-BFGS")
+
     def _limits(self):
         return (self.clip_value, self.clip_norm, self.clip_global_norm, self.max_norm)
 
-    def _score_raw(self, raw, target, weight):
-        return target.score(raw, weight)
-
     def _check_solver(self):
-        if self.solver == "lbfgs" and self.optimizer is None:
+        if isinstance(self.optimizer, optimizers.LBFGS) or (
+            self.solver == "lbfgs" and self.optimizer is None
+        ):
             raise AttributeError(
                 "partial_fit is only available for stochastic optimizers. lbfgs is not stochastic."
             )
@@ -393,6 +407,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self : object
             The estimator.
         """
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' is not supported by partial_fit, which does not see all "
+                "labels; pass weights by class (sklearn.utils.class_weight.compute_class_weight)"
+            )
         known = getattr(self, "classes_", None)
         try:
             check_partial_fit_first_call(self, classes)
@@ -470,6 +489,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         from skdeep.autodiff.ops import log_sigmoid, log_softmax, sigmoid, softmax
 
         raw = raw.astype(np.float64)  # in float32 a log-odds of 17 would be certainty
+        if len(self.classes_) == 1:
+            return np.zeros((len(raw), 1)) if log else np.ones((len(raw), 1))
         if self.out_activation_ == "softmax":
             return log_softmax(raw) if log else softmax(raw)
         if self.n_outputs_ == 1:

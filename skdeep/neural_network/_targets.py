@@ -98,6 +98,8 @@ class ClassTarget(Target):
         if kind.startswith("multilabel"):
             chosen = (raw > 0).astype(int)
             return chosen if index else self.binarizer.inverse_transform(chosen)
+        if len(self.binarizer.classes_) == 1:
+            raw = np.full((len(raw), 1), -1.0)
         numbers = (raw[:, 0] > 0).astype(int) if raw.shape[1] == 1 else raw.argmax(axis=1)
         return numbers if index else self.binarizer.classes_[numbers]
 

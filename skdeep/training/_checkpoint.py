@@ -2,10 +2,13 @@
 
 import json
 import os
+import zlib
 from numbers import Integral
 from pathlib import Path
 
 import numpy as np
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator
 
 from skdeep._compat import Interval
 from skdeep._specification import Specification
@@ -60,6 +63,43 @@ def load_arrays(path):
             "give another path"
         )
     return arrays, json.loads(meta["meta"])
+
+
+#: Parameters that may change when a training is resumed.
+_FREE = {"max_iter", "tol", "n_iter_no_change", "verbose", "checkpoint", "warm_start", "device"}
+
+
+def identify(estimator, X, y, weight):
+    """Return what must be equal for a training to be resumed: parameters and data, as JSON."""
+    parameters = {
+        name: _plain(value)
+        for name, value in sorted(estimator.get_params(deep=False).items())
+        if name not in _FREE
+    }
+    arrays = [X.data, X.indices, X.indptr] if sp.issparse(X) else [X]
+    arrays += [y] if weight is None else [y, weight]
+    checksum = 0
+    for a in arrays:
+        checksum = zlib.crc32(np.ascontiguousarray(a), checksum)
+    return {**parameters, "shape of X": list(X.shape), "checksum of the data": checksum}
+
+
+def _plain(value):
+    """Return a parameter's value in numbers, strings and lists."""
+    if isinstance(value, BaseEstimator):
+        inner = {k: _plain(v) for k, v in value.get_params(deep=False).items()}
+        return {"class": type(value).__qualname__, **inner}
+    if isinstance(value, np.random.RandomState | np.random.Generator):
+        return type(value).__qualname__
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if callable(value):
+        return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 class Checkpoint(Specification):
@@ -122,9 +162,11 @@ class Checkpoint(Specification):
             return None
         arrays, meta = load_arrays(self.path)
         theirs = meta["fingerprint"]
-        wrong = [k for k in fingerprint if fingerprint[k] != theirs.get(k)]
+        wrong = [k for k in fingerprint | theirs if fingerprint.get(k) != theirs.get(k)]
         if wrong:
-            detail = ", ".join(f"{k}: {theirs.get(k)!r}, now {fingerprint[k]!r}" for k in wrong)
+            detail = ", ".join(
+                f"{k}: {theirs.get(k)!r}, now {fingerprint.get(k)!r}" for k in wrong
+            )
             raise ValueError(
                 f"checkpoint {str(self.path)!r} belongs to another training ({detail}); "
                 "give another path, delete it, or pass Checkpoint(..., resume=False)"

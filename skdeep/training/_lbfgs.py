@@ -32,9 +32,7 @@ class FullBatchResult:
     stopped: bool
 
 
-def minimize_network(
-    network, loss, data, optimizer, *, penalties, seed, verbose=False, callback=None
-):
+def minimize_network(network, loss, data, optimizer, *, alpha, seed, verbose=False, callback=None):
     """Minimise a network's loss over all samples at once; its arrays are updated in place.
 
     The search works in float64 whatever the network's dtype: a line search in float32 stops at
@@ -50,8 +48,8 @@ def minimize_network(
         The samples.
     optimizer : LBFGS
         Limits and tolerance.
-    penalties : (float, float)
-        Strengths of the l2 and l1 penalties, divided by the samples' weight.
+    alpha : float
+        Strength of the l2 penalty, divided by the samples' weight.
     seed : int
         The member's seed.
     verbose : bool or int, default=False
@@ -64,12 +62,7 @@ def minimize_network(
     -------
     FullBatchResult
     """
-    if penalties[1]:
-        raise ValueError(
-            f"l1={penalties[1]} cannot be minimised by L-BFGS, whose objective must be smooth; "
-            "use solver='ftrl' or another stochastic solver, or alpha"
-        )
-    objective = _Objective(network, loss, data, penalties[0], seed)
+    objective = _Objective(network, loss, data, alpha, seed)
     iterations, stopped = itertools.count(1), []
 
     def note(intermediate_result):

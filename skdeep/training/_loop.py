@@ -5,6 +5,7 @@ nothing of classifiers. Each member runs its own native program, an epoch at a t
 hold no GIL, so members run in threads.
 """
 
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,8 +22,8 @@ _DIVERGED = (
     "need to be preprocessed."
 )
 
-#: A native call makes at most this many steps, so that an interrupt does not wait long.
-_STEPS_PER_CALL = 512
+#: About how long a native call may take: an interrupt waits for its end.
+_SECONDS_PER_CALL = 0.5
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Settings:
         Stop after more epochs in a row without improvement.
     early_stopping : bool
         Judge by the validation score, and keep the best weights.
+    horizon : int
+        The epochs that a schedule stretches over (`max_iter`, but for single epochs).
     incremental : bool
         Make one epoch and judge nothing.
     n_jobs : int
@@ -62,6 +65,7 @@ class Settings:
     learning_rates: tuple
     tol: float
     n_iter_no_change: float
+    horizon: int
     early_stopping: bool = False
     incremental: bool = False
     n_jobs: int = 1
@@ -92,14 +96,16 @@ class Trainer:
     score : callable, optional
         ``score(m)`` gives the validation score of member m as it stands.
     checkpoint : Checkpoint, optional
-        Where to save, and to resume from.
+        Where to save.
+    found : (dict, dict), optional
+        What `Checkpoint.load` found there: the training to resume.
     fingerprint : dict, optional
-        What must be equal for a checkpoint to be resumed.
+        What is saved beside, and must be equal for the checkpoint to be resumed.
 
     Attributes
     ----------
-    n_iter : int
-        The epochs made by `run` (those of a resumed run included).
+    n_iter : ndarray of int64 of shape (M,)
+        The epochs that `run` made of each member (those of a resumed run included).
     messages : list of str or None
         Why each member stopped, where it did before `max_iter`.
     """
@@ -117,11 +123,14 @@ class Trainer:
         *,
         score=None,
         checkpoint=None,
+        found=None,
         fingerprint=None,
     ):
         self.network, self.data, self.rows, self.settings = network, data, rows, settings
+        self.optimizers = optimizers
         self.buffers, self.progress, self.score = buffers, progress, score
         self.checkpoint, self.fingerprint = checkpoint, fingerprint or {}
+        self.found = found
         self.orders = [np.array(r, np.int64)[None] for r in rows]
         self.steps = [
             Step(network.member(m), loss, optimizers[m], data, order, buffers.member(m))
@@ -129,8 +138,12 @@ class Trainer:
         ]
         self.n_iter = np.zeros(len(rows), np.int64)
         self.messages = [None] * len(rows)
+        self._steps_per_call = 16
         self.best = np.concatenate([network.data, network.state_data], axis=1)
-        self.has_best = np.zeros(len(rows), bool)
+        # A continued training must not end with worse weights than it began with.
+        self.has_best = np.array(
+            [settings.early_stopping and p.best_score > -np.inf for p in progress]
+        )
 
     def run(self, begin=None, end=None):
         """Train until every member has stopped.
@@ -170,7 +183,6 @@ class Trainer:
 
     def _epoch(self, active):
         if self.settings.n_jobs > 1 and len(active) > 1:
-            # A first step outside the threads compiles what all members share.
             with ThreadPoolExecutor(self.settings.n_jobs) as pool:
                 list(pool.map(self._member_epoch, active))
         else:
@@ -191,17 +203,26 @@ class Trainer:
             settings.learning_rates[m],
             first_step=int(b.counters[m, 0]),
             n_steps=steps,
-            total_steps=steps * settings.max_iter,
+            total_steps=steps * settings.horizon,
             steps_per_epoch=steps,
             state=progress.schedule,
         )
-        for i in range(0, full, _STEPS_PER_CALL):
-            self.steps[m](batch, min(_STEPS_PER_CALL, full - i))
+        self._make_steps(m, batch, full)
         if rest:
             self.steps[m](rest)
         progress.epochs += 1
         self.n_iter[m] += 1
         progress.loss_curve.append(float(b.totals[m, 0]) / len(rows))
+
+    def _make_steps(self, m, batch, steps):
+        """Make steps by native calls short enough that an interrupt does not wait."""
+        while steps > 0:
+            now = min(self._steps_per_call, steps)
+            start = time.perf_counter()
+            self.steps[m](batch, now)
+            steps -= now
+            pace = now / max(time.perf_counter() - start, 1e-9)
+            self._steps_per_call = max(1, int(pace * _SECONDS_PER_CALL))
 
     # ---- judging -------------------------------------------------------------------------------
 
@@ -261,7 +282,10 @@ class Trainer:
         if not self.has_best[m]:
             raise ValueError(_DIVERGED)
         self._restore(m)
-        self.buffers.slots[0][m], self.buffers.slots[1][m] = 0, 0
+        optimizer = self.optimizers[m]
+        for slot, name in zip(self.buffers.slots, optimizer.slots, strict=False):
+            slot[m] = optimizer.initial_state(name)
+        self.buffers.counters[m, 0] = 0
         self.messages[m] = (
             f"Training diverged in epoch {progress.epochs} (loss {progress.loss_curve[-1]}); the "
             "best weights before it are kept. Lower learning_rate_init, clip the gradients, or "
@@ -296,10 +320,9 @@ class Trainer:
         self.checkpoint.save(self._arrays(), meta)
 
     def _resume(self):
-        found = self.checkpoint and self.checkpoint.load(self.fingerprint)
-        if not found:
+        if not self.found:
             return
-        arrays, meta = found
+        arrays, meta = self.found
         for name, target in self._arrays().items():
             target[...] = arrays[name]
         self.messages[:] = meta["messages"]

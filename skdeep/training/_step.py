@@ -26,10 +26,14 @@ class Data:
     """
 
     def __init__(self, x, y, weight=None):
-        self.sample_shape = tuple(x.shape[1:])
-        self.x = sp.csr_array(x) if sp.issparse(x) else x
-        self.y, self.weight = y, weight
-        self.dtype = x.dtype
+        self.sample_shape, self.dtype = tuple(x.shape[1:]), x.dtype
+        # Kernels take contiguous rows: y may come in Fortran order (columns of a DataFrame).
+        self.y = np.ascontiguousarray(y)
+        self.weight = None if weight is None else np.ascontiguousarray(weight)
+        self.x, self._index = x, None
+        if sp.issparse(x):
+            self.x = sp.csr_array(x)
+            self._index = self.x.indices.astype(np.int64), self.x.indptr.astype(np.int64)
 
     def __len__(self):
         return self.x.shape[0]
@@ -41,9 +45,8 @@ class Data:
         dtype, members = self.dtype, len(order)
         flat = aligned_zeros((members, size, int(np.prod(self.sample_shape))), dtype)
         weights = np.full((members, size), 1 / size, dtype)
-        if sp.issparse(self.x):
-            index = (self.x.indices.astype(np.int64), self.x.indptr.astype(np.int64))
-            args = (self.x.data, *index, order, counters, flat)
+        if self._index:
+            args = (self.x.data, *self._index, order, counters, flat)
             calls = [(kernels.gather_csr[dtype], args)]
         else:
             rows = self.x.reshape(len(self), -1)

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -52,7 +52,6 @@ def refused(estimator, *exceptions, match=None):
 
 # ---- parameters --------------------------------------------------------------------------------
 
-NUMBER = st.floats(allow_nan=True, allow_infinity=True)
 NEGATIVE = st.one_of(
     st.floats(max_value=0, exclude_max=True, allow_nan=False), st.integers(max_value=-1)
 )
@@ -133,7 +132,6 @@ def test_every_parameter_is_fuzzed():
     max_examples=12,
     deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
 def test_wrong_parameter_is_named(name, method, data):
@@ -142,10 +140,10 @@ def test_wrong_parameter_is_named(name, method, data):
         estimator = kind(hidden_layer_sizes=(3,), max_iter=2)
         if name in estimator.get_params():
             estimator.set_params(**{name: value})
-            first = (
-                dict(classes=[0, 1, 2]) if (kind, method) == (MLPClassifier, "partial_fit") else {}
-            )
-            with refused(estimator, match=name):
+            first = {}
+            if kind is MLPClassifier and method == "partial_fit":
+                first = dict(classes=[0, 1, 2])
+            with refused(estimator, match=f"(?i){name}"):
                 getattr(estimator, method)(X, y, **first)
 
 
@@ -297,8 +295,8 @@ def test_partial_fit_needs_the_classes_and_knows_no_others():
         regressor.partial_fit(X, Z[:, 0])
 
 
-def test_one_class_or_multiclass_multioutput():
-    with refused(mlp := MLPClassifier((3,)), ValueError, match="multioutput"):
+def test_several_labels_of_many_classes():
+    with refused(mlp := MLPClassifier((3,)), ValueError, match="Multioutput"):
         mlp.fit(X, np.stack([Y, Y], axis=1))
 
 
@@ -321,13 +319,11 @@ def test_predict_checks_its_samples():
         lambda e: e.fit(np.full((40, 2), np.nan), Y),
         lambda e: e.fit(X[:, :2], Z),
         lambda e: e.set_params(alpha=-1.0).fit(X[:, :2], Y),
-        lambda e: e.set_params(learning_rate_init=1e300, solver="sgd").fit(X[:, :2], Y),
+        lambda e: e.set_params(learning_rate_init=1e30, solver="sgd").fit(1e10 * X[:, :2], Y),
         lambda e: e.set_params(l1=1.0, solver="lbfgs").fit(X[:, :2], Y),
         lambda e: e.set_params(device="cuda").fit(X[:, :2], Y),
     ],
 )
-@pytest.mark.filterwarnings("ignore:overflow")
-@pytest.mark.filterwarnings("ignore:invalid value")
 def test_failed_refit_leaves_the_old_fit(bad):
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(X, columns=list("abcde"))
@@ -349,9 +345,9 @@ def test_failed_partial_fit_leaves_the_old_fit(kind):
     estimator.partial_fit(X, KINDS[kind], **first)
     twin = clone(estimator).partial_fit(X, KINDS[kind], **first)
     expected, curve = estimator.predict(X), list(estimator.loss_curve_)
-    estimator.set_params(learning_rate_init=1e300)
+    estimator.set_params(learning_rate_init=1e30)
     with pytest.raises(ValueError, match="non-finite"):
-        estimator.partial_fit(X, KINDS[kind])
+        estimator.partial_fit(1e10 * X, KINDS[kind])
     assert np.array_equal(estimator.predict(X), expected)
     assert estimator.loss_curve_ == curve
     estimator.set_params(learning_rate_init=0.001).partial_fit(X, KINDS[kind])
@@ -378,7 +374,8 @@ def test_divergence_in_the_first_epoch_is_an_error(kind):
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_later_divergence_keeps_the_best_weights(early_stopping):
     rates = Piecewise([3], [1e-3, 1e30])
-    settings = dict(hidden_layer_sizes=(5,), optimizer=SGD(), schedule=rates, random_state=0)
+    settings = dict(hidden_layer_sizes=(5,), optimizer=SGD(), schedule=rates, batch_size=4)
+    settings["random_state"] = 0
     mlp = MLPRegressor(early_stopping=early_stopping, max_iter=20, **settings)
     with pytest.warns(ConvergenceWarning, match=r"diverged in epoch 4 .*best weights .*Lower"):
         mlp.fit(X, Z)

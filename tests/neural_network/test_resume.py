@@ -71,7 +71,7 @@ def test_a_finished_fit_trains_on_with_a_larger_max_iter(tmp_path):
     more = MLPClassifier(max_iter=6, checkpoint=Checkpoint(path), **settings).fit(X, y)
     whole = MLPClassifier(max_iter=6, **settings).fit(X, y)
     assert np.array_equal(more.coefs_[0], whole.coefs_[0])
-    with pytest.raises(ValueError, match="belongs to another training .*layers"):
+    with pytest.raises(ValueError, match="belongs to another training .*hidden_layer_sizes"):
         MLPClassifier((11,), max_iter=6, checkpoint=path, random_state=0).fit(X, y)
     overwritten = MLPClassifier(
         (11,), max_iter=2, checkpoint=Checkpoint(path, resume=False), random_state=0

@@ -36,8 +36,11 @@ def stack(rate, layers=None):
     ]
 
 
-def trainer(which, *, epochs=5, rows=None, data=None, batch=32, n_jobs=1, checkpoint=None, **kw):
+def trainer(
+    which, *, epochs=5, rows=None, data=None, batch=32, n_jobs=1, checkpoint=None, test=1, **kw
+):
     """Return a trainer of some of the members."""
+    identity = {"test": test}
     pick = {k: [v[i] for i in which] for k, v in MEMBERS.items()}
     network = Network(stack(0.5), (D,), len(which), np.float32)
     site = [name for name, _ in network.layers].index("drop1")
@@ -58,6 +61,7 @@ def trainer(which, *, epochs=5, rows=None, data=None, batch=32, n_jobs=1, checkp
     settings = Settings(
         batch_size=batch,
         max_iter=epochs,
+        horizon=epochs,
         shuffle=True,
         schedule=Constant(),
         learning_rates=tuple(pick["rates"]),
@@ -75,7 +79,8 @@ def trainer(which, *, epochs=5, rows=None, data=None, batch=32, n_jobs=1, checkp
         buffers,
         [Progress() for _ in which],
         checkpoint=checkpoint,
-        fingerprint={"test": 1},
+        found=checkpoint and checkpoint.load(identity),
+        fingerprint=identity,
         **kw,
     )
 
@@ -146,10 +151,8 @@ def test_resumes_bit_for_bit(tmp_path):
 def test_checkpoint_of_another_training_is_refused(tmp_path):
     path = tmp_path / "run.safetensors"
     trainer([0], epochs=1, checkpoint=Checkpoint(path)).run()
-    other = trainer([0], epochs=2, checkpoint=Checkpoint(path))
-    other.fingerprint = {"test": 2}
     with pytest.raises(ValueError, match="belongs to another training .test: 1, now 2"):
-        other.run()
+        trainer([0], epochs=2, checkpoint=Checkpoint(path), test=2)
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, -3])
@@ -159,7 +162,7 @@ def test_truncated_checkpoint_is_an_error_that_says_how_to_mend(tmp_path, keep):
     content = path.read_bytes()
     path.write_bytes(content[:keep])
     with pytest.raises(ValueError, match="truncated or not a checkpoint.*[Dd]elete it"):
-        trainer([0], epochs=2, checkpoint=Checkpoint(path)).run()
+        trainer([0], epochs=2, checkpoint=Checkpoint(path))
 
 
 def test_zero_weight_batches_move_nothing():
@@ -187,7 +190,7 @@ def test_regression_targets_and_other_optimisers():
     targets = X[:, :2].copy()
     nesterov = Nesterov(0.02, momentum=0.9)
     b = Buffers.allocate(network, [nesterov], 7, [[0, 0]], [[0.0]] * 4, [0])
-    settings = Settings(32, 40, True, Constant(), (0.02,), 0.0, np.inf)
+    settings = Settings(32, 40, True, Constant(), (0.02,), 0.0, np.inf, 40)
     loss = get_loss("squared_error")
     t = Trainer(
         network, loss, [nesterov], Data(X, targets), [np.arange(N)], settings, b, [Progress()]

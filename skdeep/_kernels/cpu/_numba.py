@@ -57,6 +57,9 @@ class Variant:
             else:
                 if nb.from_dtype(a.dtype) != ty.dtype or a.ndim != ty.ndim:
                     raise TypeError(f"{self.__name__}: {a.dtype} {a.ndim}-d for {ty}")
+                if a.ndim and a.shape[-1] > 1 and a.strides[-1] != a.itemsize:
+                    # The kernels' contract, which nothing else checks in a native replay.
+                    raise TypeError(f"{self.__name__}: the rows of an argument are not contiguous")
                 words += [0, 0, a.size, a.itemsize, a.ctypes.data, *a.shape, *a.strides]
         if len(words) > WORDS:
             raise TypeError(f"{self.__name__} takes {len(words)} words; {WORDS} is the most")

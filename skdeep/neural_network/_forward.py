@@ -1,0 +1,49 @@
+"""The way through a trained network, a block of samples at a time."""
+
+import numpy as np
+import scipy.sparse as sp
+
+from skdeep.layers import Dense
+from skdeep.layers._activations import get_activation
+from skdeep.layers._regularization import Dropout, GaussianNoise
+
+
+def convert(X, dtype):
+    """Return samples in a floating dtype; values beyond its range become infinite."""
+    with np.errstate(over="ignore"):
+        if sp.issparse(X):
+            X = sp.csr_array(X)
+            return X if X.dtype == dtype else X.astype(dtype)
+        return np.ascontiguousarray(X, dtype=dtype)
+
+
+def predict(network, X, block=1024):
+    """Return a single network's raw outputs of shape (n_samples, n_outputs).
+
+    Blocks of rows are converted and go through the net one by one, so that memory stays small;
+    the product of a sparse block with the first layer is sparse.
+    """
+    n_samples = X.shape[0]
+    parts = []
+    for start in range(0, max(n_samples, 1), block):
+        x = convert(X[start : start + block], network.dtype)
+        if sp.issparse(x):
+            parts.append(_sparse_block(network, x))
+        else:
+            # Kernels take writeable arrays only: the type of a read-only one is another.
+            x = x if x.flags.writeable else x.copy()
+            parts.append(network.apply(network.params, network.state, x[None])[0][0])
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _sparse_block(network, x):
+    first = 0  # layers that do nothing in prediction come before the first product
+    while isinstance(network.layers[first][1], Dropout | GaussianNoise):
+        first += 1
+    layer = network.layers[first][1]
+    if not isinstance(layer, Dense):
+        return network.apply(network.params, network.state, x.toarray()[None])[0][0]
+    params = network.params[first]
+    z = (x @ params["weight"][0] + params["bias"][0])[None]
+    y = get_activation(layer.activation)(z)
+    return network.apply(network.params, network.state, y, start=first + 1)[0][0]
