@@ -11,6 +11,7 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 #: Those that take more than a few seconds on one core.
 SLOW = {
     "demo_digits_mlp",
+    "mnist_accuracy",
     "plot_activations_and_initializers",
     "plot_mlp_vs_sklearn",
     "plot_optimizers_and_schedules",

@@ -119,4 +119,4 @@ class Flatten(Layer):
 
     def apply(self, params, state, x, context):
         """Reshape."""
-        return np.reshape(x, (*x.shape[:2], -1)), state
+        return np.reshape(x, (*x.shape[:2], int(np.prod(x.shape[2:])))), state

@@ -1,6 +1,6 @@
 """What is known of one member's training, apart from its arrays."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
@@ -48,7 +48,12 @@ class Progress:
 
     def copy(self):
         """Return a copy that can be trained on."""
-        return type(self)(**self.to_dict())
+        return replace(
+            self,
+            loss_curve=self.loss_curve[:],
+            validation_scores=self.validation_scores[:],
+            schedule=dict(self.schedule),
+        )
 
     def to_dict(self):
         """Return plain numbers and lists."""

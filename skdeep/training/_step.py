@@ -38,13 +38,17 @@ class Data:
     def __len__(self):
         return self.x.shape[0]
 
-    def batch(self, size, order, counters, scale):
-        """Return each member's batch (x, y, weights) and the calls that fill them."""
+    def batch(self, size, order, counters):
+        """Return each member's batch (x, y, weights, scale) and the calls that fill it.
+
+        The weights are divided by their sum, and the scale is one over it.
+        """
         from skdeep._kernels.cpu import batch as kernels
 
         dtype, members = self.dtype, len(order)
         flat = aligned_zeros((members, size, int(np.prod(self.sample_shape))), dtype)
         weights = np.full((members, size), 1 / size, dtype)
+        scale = np.full(members, 1 / size, dtype)
         if self._index:
             args = (self.x.data, *self._index, order, counters, flat)
             calls = [(kernels.gather_csr[dtype], args)]
@@ -57,12 +61,10 @@ class Data:
         else:
             y = np.zeros((members, size, self.y.shape[1]), dtype)
             calls.append((kernels.gather[dtype], (self.y, order, counters, y)))
-        if self.weight is None:
-            calls.append((kernels.fill[dtype], (np.full(1, 1 / size, dtype), scale)))
-        else:
+        if self.weight is not None:
             args = (self.weight, order, counters, weights, scale)
             calls.append((kernels.gather_weights[dtype], args))
-        return flat.reshape(members, size, *self.sample_shape), y, weights, calls
+        return flat.reshape(members, size, *self.sample_shape), y, weights, scale, calls
 
 
 @dataclass
@@ -83,8 +85,8 @@ class Buffers:
         Limits of clipping by value, norm and global norm, and of max-norm; 0 for none.
     seeds, counters : ndarray of int64 of shape (M,) and (M, 3)
         Seeds; steps made, step within the epoch, row cursor.
-    scale, penalty, totals : ndarray of shape (M,), (M,) and (M, 1)
-        One over the batch's weight, the penalty's value, the epoch's summed loss.
+    penalty, totals : ndarray of shape (M,) and (M, 1)
+        The penalty's value, the epoch's summed loss.
     """
 
     grads: np.ndarray
@@ -95,13 +97,12 @@ class Buffers:
     limits: np.ndarray
     seeds: np.ndarray
     counters: np.ndarray
-    scale: np.ndarray = field(init=False)
     penalty: np.ndarray = field(init=False)
     totals: np.ndarray = field(init=False)
 
     def __post_init__(self):
         members, dtype = len(self.grads), self.grads.dtype
-        self.scale, self.penalty = np.zeros(members, dtype), np.zeros(members, dtype)
+        self.penalty = np.zeros(members, dtype)
         self.totals = np.zeros((members, 1))
 
     @classmethod
@@ -172,7 +173,7 @@ class Step:
     def program(self, batch):
         """Return the program of a step of one batch size."""
         b, network = self.buffers, self.network
-        x, y, weights, calls = self.data.batch(batch, self.order, b.counters, b.scale)
+        x, y, weights, scale, calls = self.data.batch(batch, self.order, b.counters)
         each = np.zeros((network.members, batch), network.dtype)
         grads = network.views(b.grads)
         args = (network.params, network.state, x, y, weights)
@@ -182,7 +183,7 @@ class Step:
         except Unrecordable as e:
             self.unrecordable = str(e)
             program = Program([(self.eager, (args, into))])
-        return program.before(*calls).then(*self._update(), *self._account(each, weights))
+        return program.before(*calls).then(*self._update(scale), self._account(each, weights))
 
     def _holds_user_code(self):
         """Whether a function that is not ours takes part, which might draw numbers or count."""
@@ -217,19 +218,19 @@ class Step:
         ):
             np.copyto(target, new)
 
-    def _update(self):
+    def _update(self, scale):
         from skdeep._kernels.cpu import update as kernels
 
         b, network = self.buffers, self.network
         dtype, data = network.dtype, network.data
         calls, penalties = [], b.penalties
         if penalties.any():
-            args = (data, penalties, b.scale, network.segments, b.penalty)
+            args = (data, penalties, scale, network.segments, b.penalty)
             calls.append((kernels.penalty[dtype], args))
         value, norm, global_norm, largest = (row if row.any() else None for row in b.limits)
         if any(limit is not None for limit in (value, norm, global_norm)):
             if penalties.any():
-                args = (b.grads, data, penalties, b.scale, network.segments)
+                args = (b.grads, data, penalties, scale, network.segments)
                 calls.append((kernels.penalize[dtype], args))
                 penalties = np.zeros_like(penalties)
             if value is not None:
@@ -238,7 +239,7 @@ class Step:
                 calls.append((kernels.clip_norm[dtype], (b.grads, norm, network.segments)))
             if global_norm is not None:
                 calls.append((kernels.clip_global_norm[dtype], (b.grads, global_norm)))
-        args = (data, b.grads, *b.slots, b.rates, b.hyper, penalties, b.scale, network.segments)
+        args = (data, b.grads, *b.slots, b.rates, b.hyper, penalties, scale, network.segments)
         calls.append((self.optimizer.kernel[dtype], (*args, b.counters)))
         if largest is not None:
             calls.append((kernels.max_norm[dtype], (data, largest, network.columns)))
@@ -247,8 +248,5 @@ class Step:
     def _account(self, each, weights):
         from skdeep._kernels.cpu import batch as kernels
 
-        b, batch, dtype = self.buffers, each.shape[1], each.dtype
-        return [
-            (kernels.accumulate[dtype], (each, weights, b.penalty, b.totals, batch)),
-            (kernels.tick[dtype], (b.counters, batch)),
-        ]
+        b = self.buffers
+        return kernels.account[each.dtype], (each, weights, b.penalty, b.totals, b.counters)

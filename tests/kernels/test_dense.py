@@ -121,10 +121,9 @@ def test_a_batch_without_weight_has_scale_zero():
 def test_accounts():
     each, weights = np.array([[1.0, 3.0]]), np.array([[0.25, 0.75]])
     totals, counters = np.array([[10.0]]), np.array([[5, 1, 32]])
-    batch.accumulate[np.float64](each, weights, np.array([0.5]), totals, 4)
-    assert totals[0, 0] == 10 + 4 * (2.5 + 0.5)
-    batch.tick[np.float64](counters, 32)
-    assert counters.tolist() == [[6, 2, 64]]
+    batch.account[np.float64](each, weights, np.array([0.5]), totals, counters)
+    assert totals[0, 0] == 10 + 2 * (2.5 + 0.5)
+    assert counters.tolist() == [[6, 2, 34]]
 
 
 def test_native_replay_equals_calls():

@@ -16,9 +16,21 @@ from numba.core import cgutils
 from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 
+
+def _can_cache():
+    """Whether numba finds a folder for its cache (not in a read-only image without a home)."""
+    try:
+        njit(cache=True)(_can_cache)
+    except RuntimeError:
+        return False
+    return True
+
+
 #: Flags of every kernel: no zero-division check (it stops vectorisation), no reassociation (so
 #: that results do not depend on the compiler's mood), NaN and infinity respected.
-JIT = dict(cache=True, error_model="numpy", fastmath={"contract", "nsz", "arcp"}, nogil=True)
+JIT = dict(
+    cache=_can_cache(), error_model="numpy", fastmath={"contract", "nsz", "arcp"}, nogil=True
+)
 
 _SCALARS = {"l": types.int64, "b": types.uint8, "g": types.float64, "w": types.int32}
 FLOATS = {np.dtype(np.float32): types.float32, np.dtype(np.float64): types.float64}
@@ -107,6 +119,11 @@ def kernel(spec):
     two-dimensional slice assignments (they compile slowly).
     """
     return lambda function: Kernel(function, spec)
+
+
+def helper(function):
+    """Compile a function that kernels call, without wrappers for callers in Python."""
+    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **JIT)(function)
 
 
 def njit_inline(function):

@@ -52,27 +52,20 @@ def gather_weights(weight, order, counters, out, scale):
             w[i] *= scale[m]
 
 
-@kernel("f2 f2 f1 g2 i")
-def accumulate(each, weights, penalty, totals, batch):
-    """Add a batch's mean loss plus penalty, times the batch's size, to the epoch's total."""
+@kernel("f2 f2 f1 g2 l2")
+def account(each, weights, penalty, totals, counters):
+    """End a step: add the batch's loss and penalty to the epoch's total, move the counters on.
+
+    The total is of the mean loss plus penalty, times the batch's size; the counters are steps
+    made, step within the epoch, row cursor. They move inside the program, last, so that a replay
+    needs no new argument.
+    """
+    batch = each.shape[1]
     for m in range(each.shape[0]):
         s = 0.0
-        for i in range(each.shape[1]):
+        for i in range(batch):
             s += each[m, i] * weights[m, i]
         totals[m, 0] += batch * (s + penalty[m])
-
-
-@kernel("l2 i")
-def tick(counters, batch):
-    """Move the counters on: steps made, step within the epoch, row cursor."""
-    for m in range(counters.shape[0]):
         counters[m, 0] += 1
         counters[m, 1] += 1
         counters[m, 2] += batch
-
-
-@kernel("f1 f1")
-def fill(value, out):
-    """Fill out with value[0]."""
-    for i in range(out.size):
-        out[i] = value[0]

@@ -39,7 +39,7 @@ def _resolve(dtype):
     slot = _DTYPES.index(dtype)
     with global_compiler_lock:
         if dtype not in _built:
-            _built[dtype] = build(HOST, dtype, cache=True)
+            _built[dtype] = build(HOST, dtype, cache=JIT["cache"])
             _TABLE[slot] = _built[dtype].address
     return int(_TABLE[slot])
 

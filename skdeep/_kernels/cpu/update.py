@@ -22,9 +22,8 @@ A member is computed from its own rows alone, by the same instructions whatever 
 """
 
 import numpy as np
-from numba import njit
 
-from skdeep._kernels.cpu._numba import JIT, as_c, kernel
+from skdeep._kernels.cpu._numba import as_c, helper, kernel, njit_inline
 
 _UPDATE = "f2 f2 f2 f2 f2 g2 f2 f1 l2 l2"
 #: Partial sums of a reduction: enough that the inner loop stays a (vectorised) loop.
@@ -33,26 +32,26 @@ _LANES = 256
 _STEEP = np.float32(1e30)
 
 
-@njit(**JIT)
+@njit_inline
 def _strengths(penalties, scale, segments, m, s):
     """Return what multiplies p and sign(p) in segment s of member m."""
     on = scale.dtype.type(scale[m] * segments[s, 2])
     return on * penalties[m, 0], on * penalties[m, 1]
 
 
-@njit(**JIT)
+@njit_inline
 def _penalised(g, p, l2, l1):
     # l1 * sign(p) as a clamp, exact from abs(p) = l1 * 1e-30 on: half the work of two comparisons.
     return g + (l2 * p + min(max(p * _STEEP, -l1), l1))
 
 
-@njit(**JIT)
+@njit_inline
 def _tiny(x):
     """Return what is added to decaying moments, which would end in (slow) denormals."""
     return x.dtype.type(1e-30 if x.itemsize == 4 else 1e-290)
 
 
-@njit(**JIT)
+@njit_inline
 def _flush(x, tiny):
     """Return x, or an exact zero where x is near the denormals."""
     return (x + tiny) - tiny
@@ -248,7 +247,7 @@ def penalize(g, p, penalties, scale, segments):
                 G[i] = _penalised(G[i], P[i], l2, l1)
 
 
-@njit(**JIT)
+@helper
 def _power_sum(x, squares, lanes):
     """Sum squares (or magnitudes) in float64, in an order that only the length decides."""
     for j in range(_LANES):
@@ -285,7 +284,7 @@ def penalty(p, penalties, scale, segments, out):
         out[m] = scale[m] * total
 
 
-@njit(**JIT)
+@helper
 def _shrink(x, norm, limit):
     """Rescale x to the limit where its norm is above it; a limit of 0 is none."""
     if 0 < limit < norm:
