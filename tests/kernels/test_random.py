@@ -7,8 +7,10 @@ from scipy import stats
 from scipy.special import ndtri
 
 from skdeep._kernels.cpu import random as kernels
-from skdeep._kernels.cpu.random import draw_normals, draw_words
 from skdeep._kernels.philox import GROUP, LANES, normal, philox, uniform
+
+# Compiled as they are in the kernels.
+draw_words, draw_normals = njit(kernels.draw_words), njit(kernels.draw_normals)
 
 # Random123's known answers for philox4x32-10 (its file kat_vectors): counter, key, words.
 KNOWN = [

@@ -9,12 +9,14 @@ import pytest
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.ensemble import BaggingClassifier, StackingClassifier
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from skdeep._random import member_seeds
 from skdeep.layers import He, PReLU
 from skdeep.neural_network import MLPClassifier, MLPRegressor
 from skdeep.training import SGD, Adam, Checkpoint, Constant, Cosine, OneCycle
@@ -75,7 +77,9 @@ def test_parts_are_not_changed_by_fit_nor_shared_by_clones():
 )
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_copies_predict_alike(change, solver):
-    settings = FULL | dict(optimizer=None, solver=solver, dropout=0.0, batch_norm=False)
+    settings = FULL
+    if solver == "lbfgs":
+        settings = dict(hidden_layer_sizes=(6,), solver=solver, max_iter=5, random_state=0)
     mlp = MLPClassifier(**settings).fit(X, Y)
     again = change(mlp)
     assert np.array_equal(again.predict_proba(X), mlp.predict_proba(X))
@@ -159,7 +163,7 @@ def test_validation_set_is_routed():
 
 
 def test_inside_meta_estimators():
-    mlp = MLPClassifier(hidden_layer_sizes=(6,), max_iter=30, learning_rate_init=0.02)
+    mlp = MLPClassifier((6,), max_iter=100, learning_rate_init=0.02, random_state=0)
     for meta in (
         BaggingClassifier(mlp, n_estimators=3, random_state=0),
         OneVsRestClassifier(mlp),
@@ -194,3 +198,63 @@ def test_repr_html_and_names_of_parameters():
     assert "optimizer__beta_1" in mlp.get_params()
     assert "Cosine" in mlp._repr_html_()
     assert repr(MLPClassifier(dropout=0.5)) == "MLPClassifier(dropout=0.5)"
+
+
+# ---- other parameters between fits -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_held_out_part_equals_a_given_validation_set(shuffle):
+    settings = FULL | dict(early_stopping=True, max_iter=8, dtype="float64", shuffle=shuffle)
+    split = MLPClassifier(**settings, validation_fraction=0.3).fit(X, Y)
+    seed = int(member_seeds(0, 1)[0])
+    train, held = train_test_split(
+        np.arange(N), random_state=seed % 2**32, test_size=0.3, stratify=Y
+    )
+    train = np.sort(train)
+    given = MLPClassifier(**settings).fit(X[train], Y[train], X_val=X[held], y_val=Y[held])
+    assert given.validation_scores_ == split.validation_scores_
+    assert given.loss_curve_ == split.loss_curve_
+    assert_same_weights(given, split)
+
+
+@pytest.mark.parametrize("first", ["lbfgs", "sgd", "ftrl", "adam"])
+@pytest.mark.parametrize("then", ["adam", "sgd", "adagrad"])
+def test_solver_may_change_between_fits(first, then):
+    """The weights are kept; the state of another optimiser is not."""
+    settings = dict(hidden_layer_sizes=(6,), max_iter=3, random_state=0, shuffle=False)
+    mlp = MLPClassifier(**settings, solver=first, warm_start=True).fit(X, Y)
+    anew = MLPClassifier(**settings, solver=then, warm_start=True)
+    anew.coefs_ = [c.copy() for c in mlp.coefs_]
+    anew.intercepts_ = [b.copy() for b in mlp.intercepts_]
+    if first != then:
+        continued = copy.deepcopy(mlp).set_params(solver=then).partial_fit(X, Y)
+        one = clone(anew)
+        one.coefs_, one.intercepts_ = anew.coefs_, anew.intercepts_
+        assert_same_weights(continued, one.set_params(max_iter=1).fit(X, Y))
+    assert_same_weights(mlp.set_params(solver=then).fit(X, Y), anew.fit(X, Y))
+
+
+def test_lbfgs_uses_every_sample_and_scores_a_given_validation_set():
+    """There is nothing to stop early by: no part is held out, as in scikit-learn."""
+    settings = dict(hidden_layer_sizes=(6,), solver="lbfgs", max_iter=6, random_state=0)
+    plain = MLPClassifier(**settings).fit(X, Y)
+    assert_same_weights(MLPClassifier(**settings, early_stopping=True).fit(X, Y), plain)
+    watched = MLPClassifier(**settings).fit(X, Y, X_val=X, y_val=Y)
+    assert_same_weights(watched, plain)
+    assert watched.validation_scores_[-1] == plain.score(X, Y)
+    assert len(watched.validation_scores_) == 6
+    assert watched.best_validation_score_ == max(watched.validation_scores_)
+
+
+def test_truncated_checkpoint_leaves_nothing_fitted(tmp_path):
+    path = tmp_path / "run.safetensors"
+    MLPClassifier(**FULL, checkpoint=path).fit(X, Y)
+    path.write_bytes(path.read_bytes()[:-9])
+    mlp = MLPClassifier(**FULL, checkpoint=path)
+    with pytest.raises(ValueError, match="truncated or not a checkpoint.*[Dd]elete it"):
+        mlp.fit(X, Y)
+    with pytest.raises(NotFittedError):
+        mlp.predict(X)
+    path.unlink()
+    assert_same_weights(mlp.fit(X, Y), MLPClassifier(**FULL).fit(X, Y))

@@ -140,7 +140,9 @@ def test_training_equals_sklearn_for_every_task(task, activation):
     assert mine.n_outputs_ == reference.n_outputs_
 
 
-@pytest.mark.parametrize("task", TARGETS)
+# Of many outputs scikit-learn's loss is the mean and its gradient the sum: its line search goes
+# another way.
+@pytest.mark.parametrize("task", sorted(TARGETS.keys() - {"multioutput"}))
 def test_lbfgs_goes_the_way_of_sklearn(task):
     reference, mine = pair(task, solver="lbfgs", max_iter=10)
     reference.fit(X, TARGETS[task])

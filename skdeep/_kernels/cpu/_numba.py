@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.core.imputils import impl_ret_borrowed
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 
 
 def _can_cache():
@@ -121,14 +121,13 @@ def kernel(spec):
     return lambda function: Kernel(function, spec)
 
 
-def helper(function):
-    """Compile a function that kernels call, without wrappers for callers in Python."""
-    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **JIT)(function)
-
-
-def njit_inline(function):
-    """Compile a helper into the kernels that call it: always inlined, with no wrappers."""
-    return njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **JIT)(function)
+#: How helpers compile: no wrappers for callers in Python, who get the plain function.
+_HELPER = {key: JIT[key] for key in ("error_model", "fastmath", "nogil")} | dict(
+    no_cpython_wrapper=True, no_cfunc_wrapper=True
+)
+#: Decorators of functions that kernels call; `njit_inline` always inlines them.
+helper = register_jitable(**_HELPER)
+njit_inline = register_jitable(forceinline=True, **_HELPER)
 
 
 @intrinsic
