@@ -12,6 +12,7 @@ import itertools
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
+from skdeep.autodiff._relocate import native_run, table
 from skdeep.autodiff._trace import Primitive, Recording, Tracer, Unrecordable
 from skdeep.autodiff._tree import flatten, leaves_like
 
@@ -88,40 +89,21 @@ class Program:
 
         With kernels alone, `steps` steps are one native call that does not hold the GIL.
         """
-        from skdeep._kernels.cpu._numba import Variant, replay
+        from skdeep._kernels.cpu._numba import Variant
 
         parts = []
         for native, group in itertools.groupby(self.calls, lambda c: isinstance(c[0], Variant)):
             group = list(group)
-            if native:
-                group = (
-                    np.array([(f.compiled, f.address)[1] for f, _ in group], np.int64),
-                    np.array([f.pack(args) for f, args in group], np.int64),
-                )
-            parts.append((native, group))
+            # `self` keeps the arrays behind the addresses alive.
+            parts.append(native_run(*table(group), self) if native else Program(group).run)
+        if len(parts) == 1:
+            return parts[0]
 
-        def play(part, steps):
-            failed = replay(*part, steps)
-            if failed:
-                raise RuntimeError(f"kernel call {failed - 1} of a recorded program failed")
+        def run(steps=1):
+            for _ in range(steps):
+                for part in parts:
+                    part()
 
-        if len(parts) == 1 and parts[0][0]:
-            table = parts[0][1]
-
-            def run(steps=1):
-                play(table, steps)
-        else:
-
-            def run(steps=1):
-                for _ in range(steps):
-                    for native, part in parts:
-                        if native:
-                            play(part, 1)
-                        else:
-                            for f, args in part:
-                                f(*args)
-
-        run.program = self  # type: ignore[attr-defined] # keeps the arrays behind the addresses alive
         return run
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from skdeep.autodiff._program import Program, record
+from skdeep.autodiff._relocate import Cache, Relocatable
 from skdeep.autodiff._trace import Unrecordable
 from skdeep.autodiff._transforms import vjp
 from skdeep.autodiff._tree import flatten, tree_map
@@ -117,7 +118,8 @@ class Buffers:
         return cls(
             grads=aligned_zeros((members, size), dtype),
             slots=slots,
-            rates=np.zeros((members, max(steps, 1)), dtype),
+            # Rounded up, so that trainings of about the same length share a recorded step.
+            rates=np.zeros((members, 1 << max(steps - 1, 0).bit_length()), dtype),
             hyper=np.stack([np.atleast_1d(o.hyperparameters()) for o in optimizers]),
             penalties=np.array(penalties, dtype).reshape(members, 2),
             limits=np.array(limits, dtype).reshape(4, members),
@@ -137,6 +139,29 @@ class Buffers:
                 value = value[m : m + 1]
             setattr(one, name, value)
         return one
+
+
+#: Steps that were recorded in this process, by structure.
+_RECORDED = Cache()
+
+
+def _structure_of(network, loss):
+    """Return a key of layers and loss; None with code that is not ours, which may do anything.
+
+    A function that is not ours might draw numbers, or count, or capture arrays.
+    """
+    own = lambda f: type(f).__module__.startswith("skdeep.")  # noqa: E731
+    if not own(loss) or hasattr(loss, "function"):
+        return None
+    layers = []
+    for _, layer in network.layers:
+        # Initialisers have done their work before the first step.
+        values = {k: v for k, v in vars(layer).items() if not k.endswith("initializer")}
+        plain = all(isinstance(v, str | int | float | bool | None) for v in values.values())
+        if not own(layer) or not plain:
+            return None
+        layers.append((type(layer), *sorted(values.items())))
+    return tuple(layers), loss
 
 
 class Step:
@@ -167,34 +192,60 @@ class Step:
     def __call__(self, batch, steps=1):
         """Make steps of one batch size."""
         if batch not in self._programs:
-            self._programs[batch] = self.program(batch).compile()
+            self._programs[batch] = self._compiled(batch)
         self._programs[batch](steps)
+
+    def _compiled(self, batch):
+        """Return a step of one batch size, moved from one that was recorded before if it can."""
+        *arrays, calls = self.data.batch(batch, self.order, self.buffers.counters)
+        arrays.append(np.zeros((self.network.members, batch), self.network.dtype))
+        bases = self._bases(arrays)
+        key = self._structure(bases)
+        known = None if key is None else _RECORDED.get(key)
+        if known is None:
+            program = self._recorded(*arrays)
+            if key is None or not program.is_native:
+                return program.before(*calls).compile()
+            known = Relocatable(program, [*bases, program.arena])
+            _RECORDED.put(key, known)
+        return known.bind(calls, [*bases, aligned_zeros((known.arena_size,), np.uint8)])
 
     def program(self, batch):
         """Return the program of a step of one batch size."""
+        *arrays, calls = self.data.batch(batch, self.order, self.buffers.counters)
+        arrays.append(np.zeros((self.network.members, batch), self.network.dtype))
+        return self._recorded(*arrays).before(*calls)
+
+    def _recorded(self, x, y, weights, scale, each):
+        """Return the program of a step on a batch's arrays, without what fills them."""
         b, network = self.buffers, self.network
-        x, y, weights, scale, calls = self.data.batch(batch, self.order, b.counters)
-        each = np.zeros((network.members, batch), network.dtype)
-        grads = network.views(b.grads)
         args = (network.params, network.state, x, y, weights)
-        into = ((each, network.state), grads)
+        into = ((each, network.state), network.views(b.grads))
         try:
-            program = record(self.differentiate, args, into, check=self._holds_user_code())
+            check = _structure_of(self.network, self.loss) is None
+            program = record(self.differentiate, args, into, check=check)
         except Unrecordable as e:
             self.unrecordable = str(e)
             program = Program([(self.eager, (args, into))])
-        return program.before(*calls).then(*self._update(scale), self._account(each, weights))
+        return program.then(*self._update(scale), self._account(each, weights))
 
-    def _holds_user_code(self):
-        """Whether a function that is not ours takes part, which might draw numbers or count."""
-        own = lambda f: getattr(type(f), "__module__", "").startswith("skdeep.")  # noqa: E731
-        specs = [layer for _, layer in self.network.layers]
-        values = [v for s in specs for v in s.get_params(deep=False).values()]
-        return (
-            callable(getattr(self.loss, "function", None))
-            or not all(map(own, specs))
-            or any(callable(v) and not own(v) for v in values)
-        )
+    def _bases(self, arrays):
+        """Return every array that a step reads or writes, but its arena."""
+        b, network = self.buffers, self.network
+        hyper = [a for layer in network.hyper for a in layer.values()]
+        fixed = [network.data, network.state_data, network.segments, network.columns]
+        buffers = [b.grads, *b.slots, b.rates, b.hyper, b.penalties, b.limits, b.seeds]
+        return [*fixed, *hyper, *buffers, b.counters, b.penalty, b.totals, *arrays]
+
+    def _structure(self, bases):
+        """Return what decides the program but for its arrays' places; None where that is open."""
+        key = _structure_of(self.network, self.loss)
+        if key is None:
+            return None
+        b = self.buffers
+        flags = bool(b.penalties.any()), tuple(bool(row.any()) for row in b.limits)
+        shapes = tuple((a.shape, a.strides, a.dtype.str) for a in bases)
+        return key, type(self.optimizer), self.optimizer.kernel_name, flags, shapes
 
     def differentiate(self, params, state, x, y, weights):
         """Return the samples' losses and the new state, and the gradients."""

@@ -7,7 +7,7 @@ from skdeep._losses import get_loss
 from skdeep._random import generator
 from skdeep.layers import BatchNormalization, Dense, Dropout, GaussianNoise
 from skdeep.layers._network import Network
-from skdeep.training import Adam, Checkpoint, Constant, Nesterov
+from skdeep.training import Adam, Checkpoint, Constant, Nesterov, _step
 from skdeep.training._loop import Settings, Trainer
 from skdeep.training._progress import Progress
 from skdeep.training._step import Buffers, Data, Step
@@ -136,6 +136,33 @@ def test_python_replay_and_eager_steps_equal_native_bit_for_bit():
         t.run()
         assert (step.unrecordable is None) == (kind == "run")
         assert np.array_equal(t.network.data, native.network.data), kind
+
+
+def test_a_step_moved_to_other_memory_equals_one_recorded_anew():
+    """The second fit of a structure takes over the first one's program, constants and all."""
+    _step._RECORDED.clear()
+    for which in ([0], [3], [1], [2]):
+        moved = trainer(which).run()
+        _step._RECORDED.clear()
+        anew = trainer(which).run()
+        assert np.array_equal(moved.network.data, anew.network.data)
+        assert np.array_equal(moved.network.state_data, anew.network.state_data)
+    assert len(_step._RECORDED._items) == 2  # a full batch and the rest
+    trainer([1]).run()  # another penalty than zero: another structure
+    trainer([4]).run()
+    assert len(_step._RECORDED._items) == 2
+
+
+def test_foreign_code_is_recorded_every_time():
+    """It might capture arrays, which another fit must not see."""
+    _step._RECORDED.clear()
+    network = Network([("hidden", Dense(5, np.tanh)), ("out", Dense(K))], (D,))
+    assert _step._structure_of(network, get_loss("log_loss")) is None
+    layers = [("hidden", Dense(5, "tanh")), ("out", Dense(K))]
+    callable_loss = get_loss(lambda y, raw: np.sum((raw - y) ** 2, axis=1))
+    assert _step._structure_of(Network(layers, (D,)), callable_loss) is None
+    smoothed = [get_loss("log_loss", label_smoothing=s) for s in (0.0, 0.1)]
+    assert len({_step._structure_of(Network(layers, (D,)), loss) for loss in smoothed}) == 2
 
 
 def test_resumes_bit_for_bit(tmp_path):

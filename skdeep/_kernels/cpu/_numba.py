@@ -60,6 +60,17 @@ class Variant:
     def __call__(self, *args):
         self.compiled(*args)
 
+    def pointers(self):
+        """Return where the address of each array argument stands among the words."""
+        at, places = 0, []
+        for ty in self.signature:
+            if ty is types.int64:
+                at += 1
+            else:
+                places.append(at + 4)
+                at += 5 + 2 * ty.ndim
+        return places
+
     def pack(self, args):
         """Return the words that numba's calling convention expects for these arguments."""
         words = []
@@ -69,7 +80,7 @@ class Variant:
             else:
                 if nb.from_dtype(a.dtype) != ty.dtype or a.ndim != ty.ndim:
                     raise TypeError(f"{self.__name__}: {a.dtype} {a.ndim}-d for {ty}")
-                if a.ndim and a.shape[-1] > 1 and a.strides[-1] != a.itemsize:
+                if a.size and a.ndim and a.shape[-1] > 1 and a.strides[-1] != a.itemsize:
                     # The kernels' contract, which nothing else checks in a native replay.
                     raise TypeError(f"{self.__name__}: the rows of an argument are not contiguous")
                 words += [0, 0, a.size, a.itemsize, a.ctypes.data, *a.shape, *a.strides]
