@@ -40,8 +40,8 @@ nets = {
 }
 
 # %%
-# The accuracy on the 10,000 test digits. No training looks at them; the two settings are the better
-# ones of five that were tried.
+# The accuracy on the 10,000 test digits. No training looks at them; the two settings are the
+# better ones of five that were tried.
 
 seeds = (0, 1, 2)
 print("net             " + "".join(f"  seed {seed}" for seed in seeds) + "  median")

@@ -94,8 +94,11 @@ class Program:
         parts = []
         for native, group in itertools.groupby(self.calls, lambda c: isinstance(c[0], Variant)):
             group = list(group)
-            # `self` keeps the arrays behind the addresses alive.
-            parts.append(native_run(*table(group), self) if native else Program(group).run)
+            if native:
+                addresses, words = table(group)
+                parts.append(native_run(addresses, words, keep=self))
+            else:
+                parts.append(Program(group).run)
         if len(parts) == 1:
             return parts[0]
 

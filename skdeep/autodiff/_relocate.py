@@ -82,7 +82,7 @@ def native_run(addresses, words, keep):
         if failed:
             raise RuntimeError(f"kernel call {failed - 1} of a recorded program failed")
 
-    run.keep = keep
+    run.keep = keep  # type: ignore[attr-defined]
     return run
 
 
