@@ -32,6 +32,7 @@ class Specification(BaseEstimator, ABC):
         sklearn.utils._param_validation.InvalidParameterError: The 'beta_1' parameter of Adam \
 must be a float in the range [0.0, 1.0). Got 1.0 instead.
         """
+        # The attributes are the parameters: `__init__` only stores.
         validate_parameter_constraints(
-            self._parameter_constraints, self.get_params(deep=False), type(self).__name__
+            self._parameter_constraints, vars(self), type(self).__name__
         )

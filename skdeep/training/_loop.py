@@ -155,39 +155,37 @@ class Trainer:
         end : callable, optional
             ``end(epoch)`` is called after each epoch; a true result stops all members.
         """
-        settings = self.settings
         self._resume()
-        active = [m for m in range(len(self.rows)) if self.messages[m] is None]
+        threads = min(self.settings.n_jobs, len(self.rows))
         try:
-            for epoch in range(int(self.n_iter.max(initial=0)), settings.max_iter):
-                if not active:
-                    break
-                if begin:
-                    begin(epoch)
-                self._epoch(active)
-                for m in active:
-                    self._judge(m)
-                active = [m for m in active if self.messages[m] is None]
-                stop = bool(end(epoch)) if end else False
-                self._save(epoch, last=stop or not active or epoch + 1 == settings.max_iter)
-                if stop:
-                    break
+            if threads > 1:
+                with ThreadPoolExecutor(threads) as pool:
+                    self._epochs(pool.map, begin, end)
+            else:
+                self._epochs(map, begin, end)
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=2)
-        if settings.early_stopping:
+        if self.settings.early_stopping:
             for m in range(len(self.rows)):
                 self._restore(m)
         return self
 
-    # ---- an epoch ------------------------------------------------------------------------------
+    # ---- epochs --------------------------------------------------------------------------------
 
-    def _epoch(self, active):
-        if self.settings.n_jobs > 1 and len(active) > 1:
-            with ThreadPoolExecutor(self.settings.n_jobs) as pool:
-                list(pool.map(self._member_epoch, active))
-        else:
-            for m in active:
-                self._member_epoch(m)
+    def _epochs(self, over, begin, end):
+        """Make epochs, `over` being the map over the members that still train."""
+        active = [m for m in range(len(self.rows)) if self.messages[m] is None]
+        for epoch in range(int(self.n_iter.max(initial=0)), self.settings.max_iter):
+            if not active:
+                break
+            if begin:
+                begin(epoch)
+            list(over(self._member_epoch, active))
+            active = [m for m in active if self.messages[m] is None]
+            stop = bool(end(epoch)) if end else False
+            self._save(epoch, last=stop or not active or epoch + 1 == self.settings.max_iter)
+            if stop:
+                break
 
     def _member_epoch(self, m):
         settings, b, progress = self.settings, self.buffers, self.progress[m]
@@ -213,6 +211,7 @@ class Trainer:
         progress.epochs += 1
         self.n_iter[m] += 1
         progress.loss_curve.append(float(b.totals[m, 0]) / len(rows))
+        self._judge(m)
 
     def _make_steps(self, m, batch, steps):
         """Make steps by native calls short enough that an interrupt does not wait."""
