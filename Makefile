@@ -50,9 +50,8 @@ $(VENV)/.stamp-%: pyproject.toml $(VENV)/.stamp-venv
 demo: $(VENV)/.stamp-test
 	$(BIN)/python examples/neural_network/demo_digits_mlp.py
 
-# One process on purpose. numba numbers the files of its kernel cache without a lock, so that two
-# workers which compile two signatures of one kernel at the same moment can leave an index that
-# names the wrong one, and the checks of import time want a machine to themselves.
+# One process on purpose: the checks of import time and of a first fit want a machine to
+# themselves.
 test: $(VENV)/.stamp-test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 

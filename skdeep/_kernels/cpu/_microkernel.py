@@ -14,13 +14,13 @@ from types import FunctionType
 
 import numpy as np
 from llvmlite import ir
-from numba import cfunc, njit, types
+from numba import cfunc, types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-from skdeep._kernels.cpu._numba import FLOATS, JIT
+from skdeep._kernels.cpu._numba import FLOATS, JIT, helper, renamed
 
 #: Vectors across a tile.
 ACROSS = 2
@@ -466,7 +466,7 @@ _WIDTH, _MASKS = ACROSS * HOST.width, HOST.masks
 _panel, _pack, _pack_transposed = make_panel(HOST), make_pack(HOST), make_pack_transposed(HOST)
 
 
-@njit(**JIT)
+@helper
 def _aliases(stride):
     """Whether lines a stride of bytes apart share few sets of the cache, 4096 bytes in all."""
     rest = stride % 4096
@@ -519,6 +519,7 @@ def build(isa, dtype, cache=False):
     names = {"_WIDTH": ACROSS * isa.width, "_MASKS": isa.masks, "_panel": make_panel(isa)}
     names |= {"_pack": make_pack(isa), "_pack_transposed": make_pack_transposed(isa)}
     function = _product if isa == HOST else FunctionType(_product.__code__, globals() | names)
+    function = renamed(function, f"_product_{np.dtype(dtype).name}")
     pointer = types.CPointer(FLOATS[np.dtype(dtype)])
     signature = types.void(*[types.int64] * 5, *[pointer, types.int64] * 3, types.int64)
     return cfunc(signature, **(JIT | {"cache": cache}))(function)

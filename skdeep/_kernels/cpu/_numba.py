@@ -7,6 +7,7 @@ and a plain Python loop over the same calls, equal bit for bit, is its fallback.
 """
 
 from functools import cached_property
+from types import FunctionType
 
 import numba as nb
 import numpy as np
@@ -89,6 +90,19 @@ class Variant:
         return words + [0] * (WORDS - len(words))
 
 
+def renamed(function, name):
+    """Return a function under another name, and with it an index of its own in numba's cache.
+
+    The index has no lock: two processes that save two signatures of one function at the same
+    moment can leave an entry that names the other's machine code. So no function that is cached
+    has more than one signature, and what kernels call is not cached apart from them.
+    """
+    copy = FunctionType(function.__code__, function.__globals__, name, None, function.__closure__)
+    copy.__qualname__, copy.__doc__ = name, function.__doc__
+    copy.__module__ = function.__module__
+    return copy
+
+
 class Kernel:
     """A kernel for every floating dtype: ``kernel[dtype]`` is its `Variant`."""
 
@@ -100,7 +114,8 @@ class Kernel:
         dtype = np.dtype(dtype)
         if dtype not in self.variants:
             self.variants[dtype] = Variant(
-                self.function, [_parse(s, FLOATS[dtype]) for s in self.spec]
+                renamed(self.function, f"{self.__name__}_{dtype.name}"),
+                [_parse(s, FLOATS[dtype]) for s in self.spec],
             )
         return self.variants[dtype]
 
@@ -133,12 +148,12 @@ def kernel(spec):
 
 
 #: How helpers compile: no wrappers for callers in Python, who get the plain function.
-_HELPER = {key: JIT[key] for key in ("error_model", "fastmath", "nogil")} | dict(
+HELPER = {key: JIT[key] for key in ("error_model", "fastmath", "nogil")} | dict(
     no_cpython_wrapper=True, no_cfunc_wrapper=True
 )
 #: Decorators of functions that kernels call; `njit_inline` always inlines them.
-helper = register_jitable(**_HELPER)
-njit_inline = register_jitable(forceinline=True, **_HELPER)
+helper = register_jitable(**HELPER)
+njit_inline = register_jitable(forceinline=True, **HELPER)
 
 
 @intrinsic

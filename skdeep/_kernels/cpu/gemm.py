@@ -14,13 +14,13 @@ import ctypes
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from skdeep._kernels.cpu._microkernel import HOST, build, data
-from skdeep._kernels.cpu._numba import FLOATS, JIT
+from skdeep._kernels.cpu._numba import FLOATS, JIT, helper
 
 _DTYPES = tuple(FLOATS)
 #: Where compiled callers find the product for each dtype; they know the table by its symbol.
@@ -96,7 +96,7 @@ def _call(tyctx, ta, tb, m, n, k, a, lda, b, ldb, c, ldc, accumulate):
     return signature, codegen
 
 
-@njit(inline="never", **JIT)
+@helper
 def gemm(ta, tb, m, n, k, a, lda, b, ldb, c, ldc):
     """Compute row-major C (m, n) = op(A) (m, k) @ op(B) (k, n).
 
@@ -114,7 +114,7 @@ def gemm(ta, tb, m, n, k, a, lda, b, ldb, c, ldc):
     _call(ta, tb, m, n, k, data(a), lda, data(b), ldb, data(c), ldc, 0)
 
 
-@njit(inline="never", **JIT)
+@helper
 def gemm_add(ta, tb, m, n, k, a, lda, b, ldb, c, ldc):
     """Add op(A) @ op(B) to C; arguments as for `gemm`."""
     _call(ta, tb, m, n, k, data(a), lda, data(b), ldb, data(c), ldc, 1)

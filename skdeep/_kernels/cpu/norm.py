@@ -7,15 +7,16 @@ no accuracy; no variance is a difference of large numbers.
 
 import numpy as np
 from numba import njit
+from numba.extending import register_jitable
 
-from skdeep._kernels.cpu._numba import JIT, as_c, kernel
+from skdeep._kernels.cpu._numba import HELPER, JIT, as_c, kernel
 
 # Rows that are summed in the kernel's dtype: in the first block, and in the others.
 _FIRST, _BLOCK = 32, 256
 
 # A sum along a row is one chain of additions: here alone the compiler may regroup it (and does so
 # by the length of the row, not by its values), because it could not vectorise otherwise.
-_REDUCE = {**JIT, "fastmath": {*JIT["fastmath"], "reassoc"}}
+_reduce = register_jitable(**{**HELPER, "fastmath": {*JIT["fastmath"], "reassoc"}})
 
 
 # Inlined by numba and not by LLVM, so that a helper is compiled once, with its kernel.
@@ -140,7 +141,7 @@ def _gather(sg, sb, dg, db):
 # ---- sums along a row -----------------------------------------------------------------------
 
 
-@njit(**_REDUCE)
+@_reduce
 def _row_sum(x):
     s = x.dtype.type(0)
     for j in range(x.size):
@@ -148,7 +149,7 @@ def _row_sum(x):
     return s
 
 
-@njit(**_REDUCE)
+@_reduce
 def _row_squares(x, mean):
     s = x.dtype.type(0)
     for j in range(x.size):
@@ -174,7 +175,7 @@ def layer_norm(x, gamma, beta, eps, y, mean, variance, rstd):
                 yi[j] = (xi[j] - mu) * r * g[j] + b[j]
 
 
-@njit(**_REDUCE)
+@_reduce
 def _row_products(ct, x, gamma, mean):
     """Sum g = ct * gamma and g * (x - mean) along a row."""
     s = q = x.dtype.type(0)
