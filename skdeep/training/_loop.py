@@ -279,7 +279,9 @@ class Trainer:
     def _diverged(self, m):
         progress = self.progress[m]
         if not self.has_best[m]:
-            raise ValueError(_DIVERGED)
+            if len(self.rows) == 1:
+                raise ValueError(_DIVERGED)
+            self.has_best[m] = True  # in a group, the others train on: it keeps its first weights
         self._restore(m)
         optimizer = self.optimizers[m]
         for slot, name in zip(self.buffers.slots, optimizer.slots, strict=False):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
 from skdeep._losses import get_loss
 from skdeep._random import generator
@@ -190,6 +191,20 @@ def test_truncated_checkpoint_is_an_error_that_says_how_to_mend(tmp_path, keep):
     path.write_bytes(content[:keep])
     with pytest.raises(ValueError, match="truncated or not a checkpoint.*[Dd]elete it"):
         trainer([0], epochs=2, checkpoint=Checkpoint(path))
+
+
+def test_a_member_that_diverges_at_once_leaves_the_others_alone():
+    group, alone = trainer([0, 1]), trainer([1]).run()
+    group.network.data[0, :5] = np.nan
+    with pytest.warns(ConvergenceWarning, match="diverged in epoch 1"):
+        group.run()
+    assert np.array_equal(group.network.data[1], alone.network.data[0])
+    assert "diverged" in group.messages[0]
+    assert group.messages[1] is None
+    single = trainer([0])
+    single.network.data[:] = np.nan
+    with pytest.raises(ValueError, match="non-finite parameter weights"):
+        single.run()
 
 
 def test_zero_weight_batches_move_nothing():
