@@ -71,9 +71,7 @@ class Network:
             for _, layer in self.layers
         ]  # fmt: skip
         self._bind()
-        for views, built in zip(self.state, self.built, strict=True):
-            for name, (_, fill) in built.state.items():
-                views[name][...] = fill
+        self._fill_state(slice(None))
 
     def _lay_out(self):
         up = lambda n: -(-n // _ALIGN) * _ALIGN  # noqa: E731
@@ -114,10 +112,6 @@ class Network:
         """Return the named views of a buffer with the layout of `data`."""
         return self._views(data, self._places)
 
-    def state_views(self, data):
-        """Return the named views of a buffer with the layout of `state_data`."""
-        return self._views(data, self._state_places)
-
     def member(self, m):
         """Return the net of one member; it shares this network's memory."""
         one = object.__new__(type(self))
@@ -143,9 +137,13 @@ class Network:
             for name, p in built.parameters.items():
                 drawn = p.initializer(p.shape, p.fan_in, p.fan_out, rng, self.dtype)
                 views[name][m] = drawn
+        self._fill_state(m)
+
+    def _fill_state(self, members):
+        """Give the carried arrays of some members what they begin with."""
         for views, built in zip(self.state, self.built, strict=True):
             for name, (_, fill) in built.state.items():
-                views[name][m] = fill
+                views[name][members] = fill
 
     def apply(
         self, params, state, x, *, training=False, seed=None, counters=None, start=0, upto=None
@@ -199,6 +197,11 @@ class Network:
             for (_, layer), p in zip(self.layers, self.params, strict=True)
             if {"weight", "bias"} <= p.keys()
         ]
+
+    def coefs_and_intercepts(self):
+        """Return the first member's weights and biases of the dense layers, as views."""
+        dense = self.dense()
+        return [p["weight"][0] for p in dense], [p["bias"][0] for p in dense]
 
     def leaves(self):
         """Return the named parameters: ``"layer.name"`` to array of shape (M, ...)."""

@@ -24,8 +24,8 @@ _INITIALISATION = 0
 class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
     """Abstract base of the network estimators.
 
-    Subclasses say the stack of layers (`_layers`), what the targets are (`_encode`, `_decode`,
-    `_score_values`) and the optimiser that their parameters mean (`_optimizer`).
+    Subclasses say the stack of layers, how y is encoded, and the optimiser, the schedule and the
+    limits that their parameters mean.
     """
 
     @abstractmethod
@@ -39,6 +39,14 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
     @abstractmethod
     def _make_schedule(self):
         """Return the schedule that the parameters mean."""
+
+    @abstractmethod
+    def _limits(self):
+        """Return limits of the gradient's values, norms and global norm, and of weights' norms."""
+
+    @abstractmethod
+    def _loss_parameters(self):
+        """Return the loss's parameters by name."""
 
     @abstractmethod
     def _check_full_batch(self):
@@ -215,16 +223,7 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
             raise ValueError(
                 "X_val and y_val are given together or not at all, and sample_weight_val with them"
             )
-        X_val, y_val = validate_data(
-            self,
-            X_val,
-            y_val,
-            accept_sparse="csr",
-            multi_output=True,
-            dtype="numeric",
-            y_numeric=is_regressor(self),
-            reset=False,
-        )
+        X_val, y_val = self._validate(X_val, y_val, reset=False)
         if weight is not None:
             weight = check_sample_weight(weight, X_val, dtype=np.float64, ensure_non_negative=True)
         return X_val, target.encode_more(y_val, "y_val"), weight
@@ -240,9 +239,7 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _bind_weights(self):
         """Make `coefs_` and `intercepts_` views of the network's buffer."""
-        dense = self.network_.dense()
-        self.coefs_ = [p["weight"][0] for p in dense]
-        self.intercepts_ = [p["bias"][0] for p in dense]
+        self.coefs_, self.intercepts_ = self.network_.coefs_and_intercepts()
 
     def _copy_weights(self, network):
         for kind, values in (("weight", self.coefs_), ("bias", self.intercepts_)):

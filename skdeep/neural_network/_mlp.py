@@ -145,7 +145,8 @@ class BaseMLP(BaseNetwork):
         dense = Dense(
             units,
             "identity" if own is not None else activation,
-            **{**self._initializers(), "dropconnect": self.dropconnect},
+            dropconnect=self.dropconnect,
+            **self._initializers(),
         )
         acts = [] if own is None else [(f"activation{i}", own)]
         stack = [(f"hidden{i}", dense), *(norm + acts if before else acts + norm)]

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from skdeep._compat import check_optimize_result
 from skdeep.autodiff._program import record
 from skdeep.autodiff._trace import Unrecordable
+from skdeep.training._loop import NON_FINITE
 from skdeep.training._step import Buffers, Data, Step
 
 
@@ -96,10 +97,7 @@ def minimize_network(network, loss, data, optimizer, *, alpha, seed, verbose=Fal
     network.data[...] = result.x
     network.state_data[...] = objective.network.state_data
     if not np.isfinite(network.data).all():
-        raise ValueError(
-            "Solver produced non-finite parameter weights. The input data may contain large "
-            "values and need to be preprocessed."
-        )
+        raise ValueError(NON_FINITE)
     return FullBatchResult(float(result.fun), int(n_iter), bool(stopped))
 
 
@@ -112,9 +110,9 @@ class _Objective:
         x = np.ascontiguousarray(x, np.float64)
         y = data.y if data.y.dtype.kind == "i" else data.y.astype(np.float64)
         weight = np.ones(len(x)) if data.weight is None else data.weight.astype(np.float64)
-        self.scale = 1 / weight.sum()
-        self.weights = (weight * self.scale)[None]
-        self.alpha = alpha * self.scale
+        scale = 1 / weight.sum()
+        self.weights = (weight * scale)[None]
+        self.alpha = alpha * scale
         self.penalised = np.concatenate(
             [np.arange(a, b) for a, b, on in self.network.segments if on] or [[]]
         ).astype(int)

@@ -17,7 +17,8 @@ from skdeep._random import permutation
 from skdeep.training._progress import Progress
 from skdeep.training._step import Step
 
-_DIVERGED = (
+#: What is said where training leaves no finite weights (scikit-learn's words).
+NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
     "need to be preprocessed."
 )
@@ -280,7 +281,7 @@ class Trainer:
         progress = self.progress[m]
         if not self.has_best[m]:
             if len(self.rows) == 1:
-                raise ValueError(_DIVERGED)
+                raise ValueError(NON_FINITE)
             self.has_best[m] = True  # in a group, the others train on: it keeps its first weights
         self._restore(m)
         optimizer = self.optimizers[m]

@@ -197,8 +197,7 @@ class Step:
 
     def _compiled(self, batch):
         """Return a step of one batch size, moved from one that was recorded before if it can."""
-        *arrays, calls = self.data.batch(batch, self.order, self.buffers.counters)
-        arrays.append(np.zeros((self.network.members, batch), self.network.dtype))
+        arrays, calls = self._batch(batch)
         bases = self._bases(arrays)
         key = self._structure(bases)
         known = None if key is None else _RECORDED.get(key)
@@ -212,9 +211,14 @@ class Step:
 
     def program(self, batch):
         """Return the program of a step of one batch size."""
-        *arrays, calls = self.data.batch(batch, self.order, self.buffers.counters)
-        arrays.append(np.zeros((self.network.members, batch), self.network.dtype))
+        arrays, calls = self._batch(batch)
         return self._recorded(*arrays).before(*calls)
+
+    def _batch(self, batch):
+        """Return a batch's arrays, the samples' losses last, and the calls that fill it."""
+        *arrays, calls = self.data.batch(batch, self.order, self.buffers.counters)
+        each = np.zeros((self.network.members, batch), self.network.dtype)
+        return [*arrays, each], calls
 
     def _recorded(self, x, y, weights, scale, each):
         """Return the program of a step on a batch's arrays, without what fills them."""
