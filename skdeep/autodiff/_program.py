@@ -13,15 +13,9 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from skdeep.autodiff._relocate import native_run, table
+from skdeep.autodiff._storage import root, store_idle
 from skdeep.autodiff._trace import Primitive, Recording, Tracer, Unrecordable
 from skdeep.autodiff._tree import flatten, leaves_like
-
-
-def root(a):
-    """Return the array that owns the memory of `a`."""
-    while isinstance(a.base, np.ndarray):
-        a = a.base
-    return a
 
 
 def _same(a, b):
@@ -110,7 +104,7 @@ class Program:
         return run
 
 
-def record(f, args, into, check=True):
+def record(f, args, into, check=True, storage=None):
     """Record a function as a program.
 
     Parameters
@@ -124,6 +118,9 @@ def record(f, args, into, check=True):
         statistics): it is written last, when every call has read the input.
     check : bool, default=True
         Whether to record twice and compare, which finds functions that draw numbers or count.
+    storage : {None, "bfloat16"}, default=None
+        What long-lived float32 intermediates are kept in while no call reads them: those that
+        a backward pass reads again are rounded on the way.
 
     Returns
     -------
@@ -153,7 +150,25 @@ def record(f, args, into, check=True):
                 f"an output of shape {o.shape} and dtype {o.dtype} does not fit a target of "
                 f"shape {t.shape} and dtype {t.dtype}"
             )
-    return _plan(trace, wanted, inputs)
+    return _plan(trace, wanted, inputs, storage).lowered()
+
+
+def arena_size(f, args, into, storage=None):
+    """Return the bytes that the intermediates of a recorded function would take.
+
+    Parameters
+    ----------
+    f, args, into, storage
+        As for `record`; `into` may be a function of the arguments' outputs' tree.
+
+    Returns
+    -------
+    int
+    """
+    inputs = flatten(tuple(args))[0]
+    trace, out, outs = _interpret(f, args)
+    wanted = [(o, t) for o, t in zip(outs, leaves_like(into, out), strict=True) if t is not None]
+    return _plan(trace, wanted, inputs, storage).arena_size
 
 
 def _interpret(f, args):
@@ -214,7 +229,7 @@ def _arrays(call):
     return [*(v for v in call[1] if isinstance(v, np.ndarray)), *call[2]]
 
 
-def _plan(trace, wanted, inputs):
+def _plan(trace, wanted, inputs, storage=None):
     owned = trace.owned
     calls = _needed(trace.calls, {id(root(o)) for o, _ in wanted})
     outside = [*inputs, *(o for o, _ in wanted), *(a for call in calls for a in _arrays(call))]
@@ -222,30 +237,47 @@ def _plan(trace, wanted, inputs):
     place, late = _pin(wanted, outside, owned, _uses(calls))
     staged, late = _stage(late, owned)
     calls = calls + staged
-    uses = _uses(calls)
     kept = {id(root(o)) for o, _ in late}
-    live, alias = _lifetimes(calls, uses, place, kept, owned)
-    offsets, top = _layout(live, owned)
-    raw = np.zeros(top + 64, np.uint8)
-    arena = raw[-raw.ctypes.data % 64 :][:top]
+    if storage is not None:
+        calls = store_idle(calls, _uses(calls), owned, {*place, *kept}, storage)
+    return _Plan(calls, late, place, kept, owned)
 
-    def move(a):
+
+class _Plan:
+    """Where the intermediates of a list of calls stand, before any memory is taken."""
+
+    def __init__(self, calls, late, place, kept, owned):
+        self.calls, self.late, self.place, self.owned = calls, late, place, owned
+        self.live, self.alias = _lifetimes(calls, _uses(calls), place, kept, owned)
+        self.offsets, self.arena_size = _layout(self.live, owned)
+
+    def lowered(self):
+        """Return the program, on memory that is taken now."""
+        raw = np.zeros(self.arena_size + 64, np.uint8)
+        arena = raw[-raw.ctypes.data % 64 :][: self.arena_size]
+        late = ((_assign, [o], [t], {}) for o, t in self.late)
+        done = [
+            p.lower_call(
+                [self._moved(v, arena) for v in vals], [self._moved(o, arena) for o in fresh], kw
+            )
+            for p, vals, fresh, kw in [*self.calls, *late]
+        ]
+        unplanned = sum(self.owned[k].nbytes for k in self.live.keys() | self.alias.keys())
+        return Program(done, arena, unplanned)
+
+    def _moved(self, a, arena):
+        """Return an array of the recording in the memory that it was given."""
         if not isinstance(a, np.ndarray):
             return a
         r = root(a)
-        k = id(r)
-        if k not in owned or (k in place and not place[k].flags.c_contiguous):
+        k, place = id(r), self.place
+        if k not in self.owned or (k in place and not place[k].flags.c_contiguous):
             return place.get(k, a)
         start = a.ctypes.data - r.ctypes.data
         if k in place:
             return np.ndarray(a.shape, a.dtype, _bytes(place[k]), start, a.strides)
-        return np.ndarray(a.shape, a.dtype, arena, offsets[_head(alias, k)] + start, a.strides)
-
-    done = [
-        p.lower_call([move(v) for v in vals], [move(o) for o in fresh], kw)
-        for p, vals, fresh, kw in [*calls, *((_assign, [o], [t], {}) for o, t in late)]
-    ]
-    return Program(done, arena, sum(owned[k].nbytes for k in live.keys() | alias.keys()))
+        start += self.offsets[_head(self.alias, k)]
+        return np.ndarray(a.shape, a.dtype, arena, start, a.strides)
 
 
 def _needed(calls, need):

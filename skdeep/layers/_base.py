@@ -43,11 +43,14 @@ class Built:
         The arrays that are trained.
     state : dict of str to (shape, fill)
         The arrays that a training step carries on (running statistics).
+    multiply_adds : int
+        The multiplications (each with an addition) of a sample's forward pass.
     """
 
     output_shape: tuple
     parameters: dict = field(default_factory=dict)
     state: dict = field(default_factory=dict)
+    multiply_adds: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,11 @@ class Layer(Specification):
     """Abstract base of the layers.
 
     A layer is a small specification that holds no arrays: `build` says which it needs, `apply`
-    computes with them.
+    computes with them. A layer that merges several inputs (`merges`) gets lists: of shapes in
+    `build`, of arrays in `apply`.
     """
+
+    merges = False
 
     def hyperparameters(self):
         """Return the numbers that may differ between members: name to float or tuple."""
@@ -91,7 +97,7 @@ class Layer(Specification):
 
         Parameters
         ----------
-        input_shape : tuple of int
+        input_shape : tuple of int, or list of them
             The shape of one sample.
 
         Returns
@@ -110,7 +116,7 @@ class Layer(Specification):
             The trained arrays.
         state : dict of str to array of shape (M, ...)
             The carried arrays.
-        x : array of shape (M, n_samples, ...)
+        x : array of shape (M, n_samples, ...), or list of them
             The input.
         context : Context
             Whether training, and what random draws need.

@@ -96,7 +96,8 @@ class Dense(Layer):
         weight, bias = params["weight"], params["bias"]
         if self.dropconnect and context.training:
             rate, seed = context.hyper["dropconnect"], context.seed
-            weight = dropout(weight, rate, seed, context.counters, site=context.site)
+            kw = dict(site=context.site, batched=False)
+            weight = dropout(weight, rate, seed, context.counters, **kw)
         activation = get_activation(self.activation)
         if activation.fused:
             return nn.linear(x, weight, bias, activation=activation.name), state

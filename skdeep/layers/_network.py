@@ -1,11 +1,14 @@
-"""A stack of layers with its arrays: every parameter of M nets in one buffer."""
+"""A network with its arrays: every parameter of M nets in one buffer."""
+
+import functools
+import itertools
 
 import numpy as np
 
+from skdeep.autodiff._checkpoint import rematerialize
 from skdeep.layers._base import Context
-
-#: Leaves begin at multiples of this many elements, so that rows and leaves are aligned.
-_ALIGN = 16
+from skdeep.layers._dense import Dense
+from skdeep.layers._topology import Topology
 
 
 def aligned_zeros(shape, dtype):
@@ -16,13 +19,13 @@ def aligned_zeros(shape, dtype):
     return raw[-raw.ctypes.data % 64 :][:nbytes].view(dtype).reshape(shape)
 
 
-class Network:
+class Network(Topology):
     """M nets of one topology.
 
     Parameters
     ----------
-    layers : list of (str, Layer)
-        The stack.
+    layers : list of (str, Layer) or (str, Layer, inputs)
+        The stack or graph of layers.
     input_shape : tuple of int
         The shape of one sample.
     members : int, default=1
@@ -40,31 +43,13 @@ class Network:
         Named views of `data` and `state_data`, one dict per layer.
     hyper : list of dict of str to ndarray
         The layers' own numbers, one row per member.
-    segments : ndarray of int64 of shape (n_leaves, 3)
-        Start and stop of each leaf in a row, and whether it is penalised.
-    columns : ndarray of int64 of shape (n_penalised, 3)
-        Start, fan-in and units of each penalised leaf, for max-norm.
-    shapes : list of tuple
-        The shape of a sample before and after each layer.
-    n_parameters : int
-        The number of trained numbers of one net.
     """
 
     def __init__(self, layers, input_shape, members=1, dtype=np.float32):
-        self.layers, self.dtype, self.members = list(layers), np.dtype(dtype), members
-        self.shapes, self.built = [tuple(input_shape)], []
-        for name, layer in self.layers:
-            try:
-                layer.validate()
-                built = layer.build(self.shapes[-1])
-            except ValueError as e:
-                so_far = " -> ".join(map(str, self.shapes))
-                raise ValueError(f"layer {name!r}: {e} (shapes so far: {so_far})") from e
-            self.built.append(built)
-            self.shapes.append(built.output_shape)
-        self._lay_out()
-        self.data = aligned_zeros((members, self._size), self.dtype)
-        self.state_data = aligned_zeros((members, self._state_size), self.dtype)
+        super().__init__(layers, input_shape)
+        self.dtype, self.members = np.dtype(dtype), members
+        self.data = aligned_zeros((members, self.parameter_layout.size), self.dtype)
+        self.state_data = aligned_zeros((members, self.state_layout.size), self.dtype)
         self.hyper = [
             {k: np.tile(np.array(v, self.dtype), (members, *(1,) * np.ndim(v)))
              for k, v in layer.hyperparameters().items()}
@@ -73,44 +58,13 @@ class Network:
         self._bind()
         self._fill_state(slice(None))
 
-    def _lay_out(self):
-        up = lambda n: -(-n // _ALIGN) * _ALIGN  # noqa: E731
-        self._places, self._state_places = [], []
-        at = state_at = count = 0
-        segments, columns = [], []
-        for built in self.built:
-            places = {}
-            for name, p in built.parameters.items():
-                size = int(np.prod(p.shape))
-                places[name] = (at, p.shape)
-                segments.append((at, at + size, int(p.penalised)))
-                if p.penalised:
-                    columns.append((at, size // p.shape[-1], p.shape[-1]))
-                at, count = up(at + size), count + size
-            self._places.append(places)
-            places = {}
-            for name, (shape, _) in built.state.items():
-                places[name] = (state_at, shape)
-                state_at = up(state_at + int(np.prod(shape)))
-            self._state_places.append(places)
-        self._size, self._state_size, self.n_parameters = at, state_at, count
-        self.segments = np.array(segments, np.int64).reshape(-1, 3)
-        self.columns = np.array(columns, np.int64).reshape(-1, 3)
-
     def _bind(self):
         self.params = self.views(self.data)
-        self.state = self._views(self.state_data, self._state_places)
-
-    @staticmethod
-    def _views(data, places):
-        def view(at, shape):
-            return data[:, at : at + int(np.prod(shape))].reshape(len(data), *shape)
-
-        return [{k: view(*place) for k, place in layer.items()} for layer in places]
+        self.state = self.state_layout.views(self.state_data)
 
     def views(self, data):
         """Return the named views of a buffer with the layout of `data`."""
-        return self._views(data, self._places)
+        return self.parameter_layout.views(data)
 
     def member(self, m):
         """Return the net of one member; it shares this network's memory."""
@@ -146,9 +100,19 @@ class Network:
                 views[name][members] = fill
 
     def apply(
-        self, params, state, x, *, training=False, seed=None, counters=None, start=0, upto=None
+        self,
+        params,
+        state,
+        x,
+        *,
+        training=False,
+        seed=None,
+        counters=None,
+        start=0,
+        upto=None,
+        segments=None,
     ):
-        """Compute the stack.
+        """Compute the network.
 
         Parameters
         ----------
@@ -157,24 +121,58 @@ class Network:
         x : array of shape (M or 1, n_samples, ...)
             The input.
         training : bool, default=False
-            Whether the pass is a training step.
+            Whether the pass is a training step: the auxiliary heads are computed, too.
         seed, counters : ndarray of int64
             What random draws need, in training.
         start : int, default=0
-            The layer that `x` goes into.
+            The node that `x` goes into, in a stack.
         upto : int, optional
-            Stop before this layer.
+            Stop before this node.
+        segments : list of int, optional
+            Nodes (of `cuts`) after which a segment ends: within a segment activations are not
+            kept but computed again in the backward pass.
 
         Returns
         -------
-        output : array of shape (M, n_samples, ...)
+        output : array of shape (M, n_samples, ...), or list of arrays
+            The last node's output; in training with auxiliary heads a list: it and theirs.
         state : list of dict
         """
-        after = list(state)
-        for i, (_, layer) in list(enumerate(self.layers))[start:upto]:
-            context = Context(training, seed, counters, i, self.hyper[i])
-            x, after[i] = layer.apply(params[i], state[i], x, context)
-        return x, after
+        end = len(self.nodes) if upto is None else upto
+        wanted = [i for i in self.wanted(training) if start <= i < end]
+        if not wanted:
+            return x, list(state)
+        values, after = {start - 1: x}, list(state)
+        run = self._runner(training, seed, counters)
+        ends = [*(e for e in segments or [] if start <= e < wanted[-1]), wanted[-1]]
+        for low, high in itertools.pairwise([start - 1, *ends]):
+            part = [i for i in wanted if low < i <= high]
+            # What is read later: the last value, and the ends of auxiliary heads.
+            keep = sorted({high, *(i for i, _ in self.heads if i in part)})
+            compute = functools.partial(run, low, part, keep)
+            if len(ends) > 1 and high != wanted[-1]:  # the last is needed again at once
+                compute = rematerialize(compute)
+            kept, carried = compute(
+                [params[i] for i in part], [state[i] for i in part], values[low]
+            )
+            values.update(zip(keep, kept, strict=True))
+            for i, new in zip(part, carried, strict=True):
+                after[i] = new
+        heads = [values[i] for i, _ in self.heads if i in values]
+        return ([values[high], *heads] if heads else values[high]), after
+
+    def _runner(self, training, seed, counters):
+        """Return a function that computes some nodes from the value of the one before them."""
+
+        def run(low, part, keep, params, state, x):
+            values, after = {low: x}, []
+            for i, p, s in zip(part, params, state, strict=True):
+                context = Context(training, seed, counters, i, self.hyper[i])
+                values[i], new = self.nodes[i].compute(p, s, values, context)
+                after.append(new)
+            return [values[i] for i in keep], after
+
+        return run
 
     def __getstate__(self):
         kept = self.__dict__.copy()
@@ -192,11 +190,8 @@ class Network:
 
     def dense(self):
         """Return the parameters of the dense layers, in order."""
-        return [
-            p
-            for (_, layer), p in zip(self.layers, self.params, strict=True)
-            if {"weight", "bias"} <= p.keys()
-        ]
+        pairs = zip(self.layers, self.params, strict=True)
+        return [p for (_, layer), p in pairs if isinstance(layer, Dense)]
 
     def coefs_and_intercepts(self):
         """Return the first member's weights and biases of the dense layers, as views."""

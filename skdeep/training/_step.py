@@ -24,10 +24,12 @@ class Data:
         Labels, or targets in the network's dtype.
     weight : ndarray of shape (n_samples,), optional
         Sample weights in the network's dtype.
+    sample_shape : tuple of int, optional
+        The shape of a sample for the network, where it is not that of a row of `x`.
     """
 
-    def __init__(self, x, y, weight=None):
-        self.sample_shape, self.dtype = tuple(x.shape[1:]), x.dtype
+    def __init__(self, x, y, weight=None, sample_shape=None):
+        self.sample_shape, self.dtype = tuple(sample_shape or x.shape[1:]), x.dtype
         # Kernels take contiguous rows: y may come in Fortran order (columns of a DataFrame).
         self.y = np.ascontiguousarray(y)
         self.weight = None if weight is None else np.ascontiguousarray(weight)
@@ -39,17 +41,12 @@ class Data:
     def __len__(self):
         return self.x.shape[0]
 
-    def batch(self, size, order, counters):
-        """Return each member's batch (x, y, weights, scale) and the calls that fill it.
-
-        The weights are divided by their sum, and the scale is one over it.
-        """
+    def samples(self, size, order, counters):
+        """Return each member's samples and targets, and the calls that fill them."""
         from skdeep._kernels.cpu import batch as kernels
 
         dtype, members = self.dtype, len(order)
         flat = aligned_zeros((members, size, int(np.prod(self.sample_shape))), dtype)
-        weights = np.full((members, size), 1 / size, dtype)
-        scale = np.full(members, 1 / size, dtype)
         if self._index:
             args = (self.x.data, *self._index, order, counters, flat)
             calls = [(kernels.gather_csr[dtype], args)]
@@ -62,10 +59,72 @@ class Data:
         else:
             y = np.zeros((members, size, self.y.shape[1]), dtype)
             calls.append((kernels.gather[dtype], (self.y, order, counters, y)))
-        if self.weight is not None:
-            args = (self.weight, order, counters, weights, scale)
-            calls.append((kernels.gather_weights[dtype], args))
-        return flat.reshape(members, size, *self.sample_shape), y, weights, scale, calls
+        return flat.reshape(members, size, *self.sample_shape), y, calls
+
+    def weights(self, size, order, counters):
+        """Return each member's weights divided by their sum, one over it, and what fills them."""
+        from skdeep._kernels.cpu import batch as kernels
+
+        weights = np.full((len(order), size), 1 / size, self.dtype)
+        scale = np.full(len(order), 1 / size, self.dtype)
+        if self.weight is None:
+            return weights, scale, []
+        args = (self.weight, order, counters, weights, scale)
+        return weights, scale, [(kernels.gather_weights[self.dtype], args)]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a step is computed; what it computes is the same, but for `augmentation`.
+
+    Parameters
+    ----------
+    parts : int
+        In how many parts a batch goes through the network, one after the other.
+    segments : int
+        Into how many segments the network is cut, of which only the ends are kept for the
+        backward pass; 1 keeps everything.
+    storage : str or None
+        The dtype that activations are kept in between forward and backward pass ("bfloat16").
+    augmentation : Augmentation or None
+        What changes the samples of every batch.
+    """
+
+    parts: int = 1
+    segments: int = 1
+    storage: str | None = None
+    augmentation: object = None
+
+
+@dataclass
+class Batch:
+    """The memory of a batch, or of a part of one.
+
+    Parameters
+    ----------
+    x, y : ndarray of shape (M, size, ...)
+        Samples and targets.
+    weights : ndarray of shape (M, size)
+        Weights of their losses.
+    each : ndarray of shape (M, size)
+        Their losses.
+    mixed : tuple of ndarray
+        The other target of each sample and the share of its own, with mixup; else empty.
+    fill : list of (Variant, tuple)
+        The calls that fill it.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    weights: np.ndarray
+    each: np.ndarray
+    mixed: tuple
+    fill: list
+
+    @property
+    def arrays(self):
+        """All its arrays."""
+        return [self.x, self.y, self.weights, self.each, *self.mixed]
 
 
 @dataclass
@@ -84,8 +143,8 @@ class Buffers:
         Strengths of the l2 and l1 penalties.
     limits : ndarray of shape (4, M)
         Limits of clipping by value, norm and global norm, and of max-norm; 0 for none.
-    seeds, counters : ndarray of int64 of shape (M,) and (M, 3)
-        Seeds; steps made, step within the epoch, row cursor.
+    seeds, counters : ndarray of int64 of shape (M,) and (M, 4)
+        Seeds; steps made, step within the epoch, row cursor, first row of the batch's part.
     penalty, totals : ndarray of shape (M,) and (M, 1)
         The penalty's value, the epoch's summed loss.
     """
@@ -124,7 +183,7 @@ class Buffers:
             penalties=np.array(penalties, dtype).reshape(members, 2),
             limits=np.array(limits, dtype).reshape(4, members),
             seeds=np.array(seeds, np.int64),
-            counters=np.zeros((members, 3), np.int64),
+            counters=np.zeros((members, 4), np.int64),
         )
 
     def member(self, m):
@@ -145,6 +204,13 @@ class Buffers:
 _RECORDED = Cache()
 
 
+def _plain(value):
+    """Whether a layer's parameter says all by its value."""
+    if isinstance(value, tuple):
+        return all(map(_plain, value))
+    return isinstance(value, str | int | float | bool | None)
+
+
 def _structure_of(network, loss):
     """Return a key of layers and loss; None with code that is not ours, which may do anything.
 
@@ -153,15 +219,14 @@ def _structure_of(network, loss):
     own = lambda f: type(f).__module__.startswith("skdeep.")  # noqa: E731
     if not own(loss) or hasattr(loss, "function"):
         return None
-    layers = []
-    for _, layer in network.layers:
+    nodes = []
+    for node in network.nodes:
         # Initialisers have done their work before the first step.
-        values = {k: v for k, v in vars(layer).items() if not k.endswith("initializer")}
-        plain = all(isinstance(v, str | int | float | bool | None) for v in values.values())
-        if not own(layer) or not plain:
+        values = {k: v for k, v in vars(node.layer).items() if not k.endswith("initializer")}
+        if not own(node.layer) or not all(map(_plain, values.values())):
             return None
-        layers.append((type(layer), *sorted(values.items())))
-    return tuple(layers), loss
+        nodes.append((type(node.layer), node.inputs, node.head, *sorted(values.items())))
+    return tuple(nodes), loss
 
 
 class Step:
@@ -181,11 +246,15 @@ class Step:
         The rows in each member's order (fixed memory, refilled every epoch).
     buffers : Buffers
         The training's memory.
+    options : Options, optional
+        How the step is computed.
     """
 
-    def __init__(self, network, loss, optimizer, data, order, buffers):
+    def __init__(self, network, loss, optimizer, data, order, buffers, options=None):
         self.network, self.loss, self.optimizer = network, loss, optimizer
         self.data, self.order, self.buffers = data, order, buffers
+        self.options = options or Options()
+        self.segments = network.split(self.options.segments)
         self.unrecordable = None
         self._programs = {}
 
@@ -195,43 +264,90 @@ class Step:
             self._programs[batch] = self._compiled(batch)
         self._programs[batch](steps)
 
-    def _compiled(self, batch):
+    def _compiled(self, size):
         """Return a step of one batch size, moved from one that was recorded before if it can."""
-        arrays, calls = self._batch(batch)
-        bases = self._bases(arrays)
+        if self.options.parts > 1 and size > 1:
+            return self._in_parts(size).compile()
+        batch, scale = self._batch(size)
+        bases = self._bases([*batch.arrays, scale])
         key = self._structure(bases)
         known = None if key is None else _RECORDED.get(key)
         if known is None:
-            program = self._recorded(*arrays)
+            program = self._whole(batch, scale)
             if key is None or not program.is_native:
-                return program.before(*calls).compile()
+                return program.before(*batch.fill).compile()
             known = Relocatable(program, [*bases, program.arena])
             _RECORDED.put(key, known)
-        return known.bind(calls, [*bases, aligned_zeros((known.arena_size,), np.uint8)])
+        return known.bind(batch.fill, [*bases, aligned_zeros((known.arena_size,), np.uint8)])
 
-    def program(self, batch):
+    def program(self, size):
         """Return the program of a step of one batch size."""
-        arrays, calls = self._batch(batch)
-        return self._recorded(*arrays).before(*calls)
+        if self.options.parts > 1 and size > 1:
+            return self._in_parts(size)
+        batch, scale = self._batch(size)
+        return self._whole(batch, scale).before(*batch.fill)
 
-    def _batch(self, batch):
-        """Return a batch's arrays, the samples' losses last, and the calls that fill it."""
-        *arrays, calls = self.data.batch(batch, self.order, self.buffers.counters)
-        each = np.zeros((self.network.members, batch), self.network.dtype)
-        return [*arrays, each], calls
+    def _batch(self, size, weights=None):
+        """Return a batch's memory, and one over its weight; `weights` of a whole that it is of."""
+        b, augmentation = self.buffers, self.options.augmentation
+        x, y, fill = self.data.samples(size, self.order, b.counters)
+        other = share = scale = None
+        if augmentation is not None:
+            calls, other, share = augmentation.calls(x, y, b.seeds, b.counters)
+            fill += calls
+        if weights is None:
+            weights, scale, calls = self.data.weights(size, self.order, b.counters)
+            fill += calls
+        else:
+            whole, weights = weights, np.zeros((self.network.members, size), x.dtype)
+            fill.append(self._call("batch", "take_weights", whole, b.counters, weights))
+        each = np.zeros((self.network.members, size), x.dtype)
+        return Batch(x, y, weights, each, () if other is None else (other, share), fill), scale
 
-    def _recorded(self, x, y, weights, scale, each):
+    def _call(self, module, name, *args):
+        """Return a call of a kernel of `skdeep._kernels.cpu`."""
+        from importlib import import_module
+
+        kernels = import_module(f"skdeep._kernels.cpu.{module}")
+        return getattr(kernels, name)[self.network.dtype], args
+
+    def _whole(self, batch, scale):
         """Return the program of a step on a batch's arrays, without what fills them."""
+        core = self._gradient(batch, self.buffers.grads)
+        return core.then(*self._update(scale), self._account(batch, batch.x.shape[1]))
+
+    def _in_parts(self, size):
+        """Return the program of a step that adds up the gradients of its batch's parts."""
         b, network = self.buffers, self.network
-        args = (network.params, network.state, x, y, weights)
-        into = ((each, network.state), network.views(b.grads))
+        weights, scale, calls = self.data.weights(size, self.order, b.counters)
+        part_grads, cores = aligned_zeros(b.grads.shape, network.dtype), {}
+        parts = [len(p) for p in np.array_split(range(size), min(self.options.parts, size))]
+        for number, part in enumerate(parts):
+            if part not in cores:
+                batch, _ = self._batch(part, weights)
+                cores[part] = batch, self._gradient(batch, part_grads)
+            batch, core = cores[part]
+            calls += [*batch.fill, *core.calls]
+            args = part_grads, int(number == 0), b.grads
+            calls.append(self._call("elementwise", "accumulate", *args))
+            if number + 1 == len(parts):
+                calls += self._update(scale)
+            calls.append(self._account(batch, size))
+        return Program(calls)
+
+    def _gradient(self, batch, grads):
+        """Return the program that computes a batch's losses and gradients."""
+        network = self.network
+        args = (network.params, network.state, batch.x, batch.y, batch.weights, *batch.mixed)
+        into = ((batch.each, network.state), network.views(grads))
         try:
             check = _structure_of(self.network, self.loss) is None
-            program = record(self.differentiate, args, into, check=check)
+            return record(
+                self.differentiate, args, into, check=check, storage=self.options.storage
+            )
         except Unrecordable as e:
             self.unrecordable = str(e)
-            program = Program([(self.eager, (args, into))])
-        return program.then(*self._update(scale), self._account(each, weights))
+            return Program([(self.eager, (args, into))])
 
     def _bases(self, arrays):
         """Return every array that a step reads or writes, but its arena."""
@@ -248,22 +364,39 @@ class Step:
             return None
         b = self.buffers
         flags = bool(b.penalties.any()), tuple(bool(row.any()) for row in b.limits)
+        how = tuple(self.segments), self.options.storage
         shapes = tuple((a.shape, a.strides, a.dtype.str) for a in bases)
-        return key, type(self.optimizer), self.optimizer.kernel_name, flags, shapes
+        return key, type(self.optimizer), self.optimizer.kernel_name, flags, how, shapes
 
-    def differentiate(self, params, state, x, y, weights):
+    def differentiate(self, params, state, x, y, weights, other=None, share=None):
         """Return the samples' losses and the new state, and the gradients."""
 
         def forward(params):
             raw, after = self.network.apply(
-                params, state, x, training=True, seed=b.seeds, counters=b.counters
+                params,
+                state,
+                x,
+                training=True,
+                seed=b.seeds,
+                counters=b.counters,
+                segments=self.segments,
             )
-            return self.loss(raw, y), after
+            raws = raw if isinstance(raw, list) else [raw]
+            losses = [self._loss(r, y, other, share) for r in raws]
+            total = losses[0]
+            for (_, weight), loss in zip(self.network.heads, losses[1:], strict=True):
+                total = total + loss * weight
+            return total, after
 
         b = self.buffers
         (each, after), pullback = vjp(forward, params)
         nothing = tree_map(lambda _: None, after)
         return (each, after), pullback((weights, nothing))[0]
+
+    def _loss(self, raw, y, other, share):
+        """Return the samples' losses; with mixup the mean of those of two targets."""
+        loss = self.loss(raw, y)
+        return loss if other is None else share * loss + (1.0 - share) * self.loss(raw, other)
 
     def eager(self, args, into):
         """Make the step without a recording."""
@@ -300,8 +433,7 @@ class Step:
             calls.append((kernels.max_norm[dtype], (data, largest, network.columns)))
         return calls
 
-    def _account(self, each, weights):
-        from skdeep._kernels.cpu import batch as kernels
-
+    def _account(self, batch, size):
         b = self.buffers
-        return kernels.account[each.dtype], (each, weights, b.penalty, b.totals, b.counters)
+        args = (batch.each, batch.weights, b.penalty, size, b.totals, b.counters)
+        return self._call("batch", "account", *args)

@@ -15,7 +15,7 @@ OPERATIONS = {
 
 
 def stream(members, step=3):
-    counters = np.zeros((members, 3), np.int64)
+    counters = np.zeros((members, 4), np.int64)
     counters[:, 0] = step
     return np.arange(members, dtype=np.int64) + 100, counters
 

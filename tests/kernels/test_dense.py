@@ -92,13 +92,14 @@ def test_gathering_a_batch(dtype):
     thin = sp.csr_array(np.where(abs(x) > 0.7, x, 0).astype(dtype))
     labels = rng.integers(0, 5, 20)
     order = np.stack([rng.permutation(20), rng.permutation(20)])
-    counters = np.array([[0, 0, 3], [0, 0, 11]])
+    counters = np.array([[0, 0, 1, 2], [0, 0, 11, 0]])
     rows, from_csr = np.full((2, 4, 6), np.nan, dtype), np.full((2, 4, 6), np.nan, dtype)
     y, w, scale = np.zeros((2, 4), np.int64), np.zeros((2, 4), dtype), np.zeros(2, dtype)
     batch.gather[dtype](x, order, counters, rows)
     index = thin.indices.astype(np.int64), thin.indptr.astype(np.int64)
     batch.gather_csr[dtype](thin.data, *index, order, counters, from_csr)
     batch.gather_labels[dtype](labels, order, counters, y)
+    counters[:, 2], counters[:, 3] = (3, 11), 0  # weights are those of the whole batch
     batch.gather_weights[dtype](weight, order, counters, w, scale)
     dense_rows = thin.toarray()
     for m, start in enumerate((3, 11)):
@@ -112,7 +113,7 @@ def test_gathering_a_batch(dtype):
 
 def test_a_batch_without_weight_has_scale_zero():
     w, scale = np.full((1, 3), np.nan), np.full(1, np.nan)
-    order, counters = np.arange(3)[None], np.zeros((1, 3), np.int64)
+    order, counters = np.arange(3)[None], np.zeros((1, 4), np.int64)
     batch.gather_weights[np.float64](np.zeros(3), order, counters, w, scale)
     assert scale[0] == 0
     assert not w.any()
@@ -120,10 +121,31 @@ def test_a_batch_without_weight_has_scale_zero():
 
 def test_accounts():
     each, weights = np.array([[1.0, 3.0]]), np.array([[0.25, 0.75]])
-    totals, counters = np.array([[10.0]]), np.array([[5, 1, 32]])
-    batch.account[np.float64](each, weights, np.array([0.5]), totals, counters)
+    totals, counters = np.array([[10.0]]), np.array([[5, 1, 32, 0]])
+    batch.account[np.float64](each, weights, np.array([0.5]), 2, totals, counters)
     assert totals[0, 0] == 10 + 2 * (2.5 + 0.5)
-    assert counters.tolist() == [[6, 2, 34]]
+    assert counters.tolist() == [[6, 2, 34, 0]]
+
+
+def test_accounts_of_a_step_in_parts():
+    totals, counters = np.array([[0.0]]), np.array([[5, 1, 32, 0]])
+    args = np.array([0.5]), 5, totals, counters
+    batch.account[np.float64](np.array([[1.0, 2.0]]), np.full((1, 2), 0.2), *args)
+    assert counters.tolist() == [[5, 1, 32, 2]]
+    batch.account[np.float64](np.array([[3.0, 4.0, 5.0]]), np.full((1, 3), 0.2), *args)
+    assert counters.tolist() == [[6, 2, 37, 0]]
+    assert totals[0, 0] == pytest.approx(15 + 5 * 0.5)
+
+
+def test_weights_and_sums_of_parts():
+    full, part = np.arange(10.0).reshape(2, 5), np.zeros((2, 2))
+    batch.take_weights[np.float64](full, np.array([[0, 0, 9, 1], [0, 0, 9, 3]]), part)
+    assert part.tolist() == [[1, 2], [8, 9]]
+    total = np.ones((2, 3))
+    elementwise.accumulate[np.float64](np.arange(6.0).reshape(2, 3), 0, total)
+    assert total.tolist() == [[1, 2, 3], [4, 5, 6]]
+    elementwise.accumulate[np.float64](np.arange(6.0).reshape(2, 3), 1, total)
+    assert total.tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 def test_native_replay_equals_calls():

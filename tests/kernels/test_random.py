@@ -145,7 +145,7 @@ def test_normal_draws_have_normal_moments():
 
 
 def stream(members):
-    counters = np.zeros((members, 3), np.int64)
+    counters = np.zeros((members, 4), np.int64)
     counters[:, 0] = 41
     return np.arange(members, dtype=np.int64) * 977 + 5, counters
 
@@ -188,7 +188,7 @@ def test_kernels_equal_the_naive_ones(kernel, dtype, n):
     x = np.random.default_rng(0).standard_normal((2, n)).astype(dtype)
     args, (seed, counters) = arguments(kernel, x, dtype), stream(2)
     out = np.full_like(x, np.nan)
-    getattr(kernels, kernel)[dtype](*args, seed, counters, 3, out)
+    getattr(kernels, kernel)[dtype](*args, seed, counters, 3, 0, out)
     # The normal draws are float32 quantiles within 1e-6; the others differ by rounding.
     tolerance = 2e-6 if kernel == "gaussian_noise" else 4 * np.finfo(dtype).eps
     expected = naive(kernel, args, seed, counters, 3)
@@ -202,23 +202,37 @@ def test_members_equal_solo_bit_for_bit(kernel, dtype):
     args, (seed, counters) = arguments(kernel, x, dtype), stream(3)
     run = getattr(kernels, kernel)[dtype]
     together, alone = np.empty_like(x), np.empty((1, 1501), dtype)
-    run(*args, seed, counters, 3, together)
+    run(*args, seed, counters, 3, 1, together)
     for m in range(3):
         s = slice(m, m + 1)
-        run(*(a[s] for a in args), seed[s], counters[s], 3, alone)
+        run(*(a[s] for a in args), seed[s], counters[s], 3, 1, alone)
         assert together[s].tobytes() == alone.tobytes()
 
 
 @pytest.mark.parametrize("rate", [1.0, np.nextafter(1, 0), 1 - 1e-9])
 def test_dropout_at_a_rate_of_one(rate):
     x = np.ones((1, 5000))
-    kernels.dropout[np.float64](x, np.array([rate]), *stream(1), 0, out := np.empty_like(x))
+    kernels.dropout[np.float64](x, np.array([rate]), *stream(1), 0, 0, out := np.empty_like(x))
     assert not out.any()
 
 
 def test_dropout_keeps_nan_and_drops_it():
     x = np.full((1, 4000), np.nan)
-    kernels.dropout[np.float64](x, np.array([0.25]), *stream(1), 0, out := np.empty_like(x))
+    kernels.dropout[np.float64](x, np.array([0.25]), *stream(1), 0, 0, out := np.empty_like(x))
     kept = np.isnan(out)
     assert (out[~kept] == 0).all()
     assert abs(kept.mean() - 0.75) < 5 * np.sqrt(0.25 * 0.75 / 4000)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_parts_of_a_batch_draw_what_the_whole_would(kernel):
+    x = np.random.default_rng(0).standard_normal((2, 7 * 331))
+    args, (seed, counters) = arguments(kernel, x, np.float64), stream(2)
+    run = getattr(kernels, kernel)[np.float64]
+    run(*args, seed, counters, 3, 331, whole := np.empty_like(x))
+    for first, stop in [(0, 3), (3, 4), (4, 7)]:
+        counters[:, 3] = first
+        s = slice(first * 331, stop * 331)
+        part = [np.ascontiguousarray(a[:, s]) if a.shape == x.shape else a for a in args]
+        run(*part, seed, counters, 3, 331, out := np.empty((2, (stop - first) * 331)))
+        assert out.tobytes() == np.ascontiguousarray(whole[:, s]).tobytes()

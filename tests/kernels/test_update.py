@@ -301,7 +301,7 @@ def run_ftrl(p, gradients, rates, beta, l1, l2):
     p, s1, s2 = p.copy(), np.zeros_like(p), np.zeros_like(p)
     segments = np.array([[0, size, 1]], np.int64)
     none, scale = np.zeros((members, 2)), np.ones(members)
-    counters = np.zeros((members, 3), np.int64)
+    counters = np.zeros((members, 4), np.int64)
     history = []
     for g in gradients:
         args = (p, g, s1, s2, rates, np.array([[beta, l1, l2]] * members), none, scale)

@@ -48,7 +48,7 @@ def follow(optimizer, problem, dtype):
     states += [np.zeros((1, 0), dtype)] * (2 - len(states))
     rates = np.full((1, STEPS), optimizer.learning_rate, dtype)
     hyper, none, scale = optimizer.hyperparameters()[None], np.zeros((1, 2), dtype), np.ones(1)
-    segments, counters = np.array([[0, SIZE, 1]], np.int64), np.zeros((1, 3), np.int64)
+    segments, counters = np.array([[0, SIZE, 1]], np.int64), np.zeros((1, 4), np.int64)
     history = []
     for t in range(STEPS):
         g = gradient(p[0], t).astype(dtype)[None]

@@ -33,7 +33,13 @@ JIT = dict(
     cache=_can_cache(), error_model="numpy", fastmath={"contract", "nsz", "arcp"}, nogil=True
 )
 
-_SCALARS = {"l": types.int64, "b": types.uint8, "g": types.float64, "w": types.int32}
+_SCALARS = {
+    "l": types.int64,
+    "b": types.uint8,
+    "g": types.float64,
+    "w": types.int32,
+    "h": types.uint16,
+}
 FLOATS = {np.dtype(np.float32): types.float32, np.dtype(np.float64): types.float64}
 
 
@@ -133,7 +139,7 @@ def kernel(spec):
     ----------
     spec : str
         The arguments' types: ``f3`` a three-dimensional array of the kernel's floating dtype,
-        ``g1`` float64, ``l2`` int64, ``w1`` int32, ``b2`` uint8, ``i`` an int64 scalar. Arrays
+        ``g1`` float64, ``l2`` int64, ``w1`` int32, ``h1`` uint16, ``b2`` uint8, ``i`` an int64 scalar. Arrays
         may have any strides, but the last axis is contiguous by contract.
 
     Notes

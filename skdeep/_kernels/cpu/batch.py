@@ -1,4 +1,8 @@
-"""Minibatches: gathering rows, weights, counters and the running sum of the loss."""
+"""Minibatches: gathering rows, weights, counters and the running sum of the loss.
+
+The counters of a member are steps made, step within the epoch, row cursor, and the first row of
+the part of the step's batch that is computed (0 where it is computed in one part).
+"""
 
 from skdeep._kernels.cpu._numba import as_c, kernel
 
@@ -7,7 +11,8 @@ from skdeep._kernels.cpu._numba import as_c, kernel
 def gather(x, order, counters, out):
     """Copy each member's batch of rows of x: its order from its row cursor on."""
     for m in range(out.shape[0]):
-        batch, rows, start = as_c(out[m]), as_c(order[m]), counters[m, 2]
+        batch, rows = as_c(out[m]), as_c(order[m])
+        start = counters[m, 2] + counters[m, 3]
         for i in range(batch.shape[0]):
             row, source = batch[i], as_c(x[rows[start + i]])
             for j in range(row.size):
@@ -18,7 +23,8 @@ def gather(x, order, counters, out):
 def gather_csr(data, indices, indptr, order, counters, out):
     """Copy each member's batch of rows of a CSR matrix, densely."""
     for m in range(out.shape[0]):
-        batch, rows, start = as_c(out[m]), as_c(order[m]), counters[m, 2]
+        batch, rows = as_c(out[m]), as_c(order[m])
+        start = counters[m, 2] + counters[m, 3]
         for i in range(batch.shape[0]):
             row, r = batch[i], rows[start + i]
             for j in range(row.size):
@@ -31,7 +37,7 @@ def gather_csr(data, indices, indptr, order, counters, out):
 def gather_labels(y, order, counters, out):
     """Copy each member's batch of integer labels."""
     for m in range(out.shape[0]):
-        start = counters[m, 2]
+        start = counters[m, 2] + counters[m, 3]
         for i in range(out.shape[1]):
             out[m, i] = y[order[m, start + i]]
 
@@ -52,20 +58,32 @@ def gather_weights(weight, order, counters, out, scale):
             w[i] *= scale[m]
 
 
-@kernel("f2 f2 f1 g2 l2")
-def account(each, weights, penalty, totals, counters):
-    """End a step: add the batch's loss and penalty to the epoch's total, move the counters on.
+@kernel("f2 l2 f2")
+def take_weights(weight, counters, out):
+    """Copy the weights of a part of the batch from those of the whole."""
+    for m in range(out.shape[0]):
+        w, o, start = as_c(weight[m]), as_c(out[m]), counters[m, 3]
+        for i in range(o.size):
+            o[i] = w[start + i]
 
-    The total is of the mean loss plus penalty, times the batch's size; the counters are steps
-    made, step within the epoch, row cursor. They move inside the program, last, so that a replay
-    needs no new argument.
+
+@kernel("f2 f2 f1 i g2 l2")
+def account(each, weights, penalty, batch, totals, counters):
+    """End a part of a step: add its loss to the epoch's total, move the counters on.
+
+    The total is of the mean loss plus penalty, times the batch's size. With the last part the
+    step is made. The counters move inside the program, last, so that a replay needs no new
+    argument.
     """
-    batch = each.shape[1]
     for m in range(each.shape[0]):
         s = 0.0
-        for i in range(batch):
+        for i in range(each.shape[1]):
             s += each[m, i] * weights[m, i]
-        totals[m, 0] += batch * (s + penalty[m])
-        counters[m, 0] += 1
-        counters[m, 1] += 1
-        counters[m, 2] += batch
+        counters[m, 3] += each.shape[1]
+        if counters[m, 3] >= batch:
+            s += penalty[m]
+            counters[m, 0] += 1
+            counters[m, 1] += 1
+            counters[m, 2] += batch
+            counters[m, 3] = 0
+        totals[m, 0] += batch * s

@@ -1,5 +1,7 @@
 """Elementwise passes and sums."""
 
+import numpy as np
+
 from skdeep._kernels.cpu._numba import as_c, kernel
 
 
@@ -17,6 +19,19 @@ def copy(x, out):
     a, o = as_c(x), as_c(out)
     for i in range(o.size):
         o[i] = a[i]
+
+
+@kernel("f2 i f2")
+def accumulate(x, first, out):
+    """out = x, the first time, and out += x after that."""
+    for m in range(out.shape[0]):
+        a, o = as_c(x[m]), as_c(out[m])
+        if first:
+            for i in range(o.size):
+                o[i] = a[i]
+        else:
+            for i in range(o.size):
+                o[i] += a[i]
 
 
 @kernel("f3 f2")
@@ -50,3 +65,22 @@ def blend(old, new, share, out):
         keep, take = share[0], share[1]
         for i in range(o.size):
             o[i] = keep * a[i] + take * b[i]
+
+
+@kernel("f1 h1")
+def pack_bfloat16(x, out):
+    """out = the upper halves of float32 numbers, rounded to nearest even; NaN stays NaN."""
+    a, o = as_c(x).view(np.uint32), as_c(out)
+    for i in range(o.size):
+        w = a[i]
+        up = (w + np.uint32(0x7FFF) + ((w >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+        nan = (w & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
+        o[i] = np.uint16((w >> np.uint32(16)) | np.uint32(0x40)) if nan else np.uint16(up)
+
+
+@kernel("h1 f1")
+def unpack_bfloat16(x, out):
+    """out = float32 numbers of which `x` holds the upper halves."""
+    a, o = as_c(x), as_c(out).view(np.uint32)
+    for i in range(o.size):
+        o[i] = np.uint32(a[i]) << np.uint32(16)

@@ -6,6 +6,7 @@ random is stored: a pullback draws the same again, a program replays with the co
 a member's draws do not depend on its neighbours.
 """
 
+import math
 import operator
 
 import numpy as np
@@ -16,17 +17,17 @@ from skdeep.autodiff.ops.shape import match
 
 
 def _lower(name):
-    def lower(args, outs, site):
+    def lower(args, outs, site, per_sample):
         from skdeep._kernels.cpu import random
 
-        return member_call(getattr(random, name), (*args, site), outs)
+        return member_call(getattr(random, name), (*args, site, per_sample), outs)
 
     return lower
 
 
 def _primitive(name):
     return Primitive(
-        name, shape=lambda x, *_, site: x.shape, dtype=first_dtype, lower=_lower(name)
+        name, shape=lambda x, *_, **kw: x.shape, dtype=first_dtype, lower=_lower(name)
     )
 
 
@@ -37,11 +38,11 @@ def _or_zeros(tangent, ans):
 def _linear_rules(p):
     """Attach the rules of a primitive that is linear and diagonal in its first argument."""
 
-    def vjp(ct, ans, x, *rest, site):
-        return [lambda: match(p(ct, *rest, site=site), x), *[None] * len(rest)]
+    def vjp(ct, ans, x, *rest, **kw):
+        return [lambda: match(p(ct, *rest, **kw), x), *[None] * len(rest)]
 
-    def jvp(tangents, ans, x, *rest, site):
-        return _or_zeros(None if tangents[0] is None else p(tangents[0], *rest, site=site), ans)
+    def jvp(tangents, ans, x, *rest, **kw):
+        return _or_zeros(None if tangents[0] is None else p(tangents[0], *rest, **kw), ans)
 
     return p.rules(vjp, jvp)
 
@@ -49,13 +50,13 @@ def _linear_rules(p):
 _dropout = _linear_rules(_primitive("dropout"))
 _random_slope = _linear_rules(_primitive("random_slope"))
 _gaussian_noise = _primitive("gaussian_noise").rules(
-    lambda ct, ans, x, *rest, site: [lambda: match(ct, x), *[None] * len(rest)],
-    lambda tangents, ans, *args, site: _or_zeros(tangents[0], ans),
+    lambda ct, ans, x, *rest, **kw: [lambda: match(ct, x), *[None] * len(rest)],
+    lambda tangents, ans, *args, **kw: _or_zeros(tangents[0], ans),
 )
 
 
-def _check(x, name, numbers, width, seed, counters, site):
-    """Raise where the arguments of a draw do not fit the members of `x`; return the site."""
+def _check(x, name, numbers, width, seed, counters, site, batched=True):
+    """Raise where the arguments of a draw do not fit the members of `x`; return the keywords."""
     s = shape(x)
     if not s or getattr(x, "dtype", None) not in (np.float32, np.float64):
         raise TypeError(
@@ -65,7 +66,7 @@ def _check(x, name, numbers, width, seed, counters, site):
     for what, a, expected, dtype in (
         (name, numbers, (s[0], *width), x.dtype),
         ("seed", seed, (s[0],), np.int64),
-        ("counters", counters, (s[0], 3), np.int64),
+        ("counters", counters, (s[0], 4), np.int64),
     ):
         got = getattr(a, "dtype", type(a).__name__)
         if shape(a) != expected or got != dtype:
@@ -76,10 +77,10 @@ def _check(x, name, numbers, width, seed, counters, site):
     site = operator.index(site)
     if not 0 <= site < 2**32:
         raise ValueError(f"site={site} must be from 0 to 2**32 - 1")
-    return site
+    return dict(site=site, per_sample=math.prod(s[2:]) if batched else 0)
 
 
-def dropout(x, rate, seed, counters, *, site):
+def dropout(x, rate, seed, counters, *, site, batched=True):
     """Set random elements to zero and scale up the others (inverted dropout).
 
     Parameters
@@ -91,10 +92,13 @@ def dropout(x, rate, seed, counters, *, site):
         bit. Probabilities are counted in units of 2^-24.
     seed : array of int64, shape (n_members,)
         The members' seeds.
-    counters : array of int64, shape (n_members, 3)
-        ``counters[m, 0]`` is the number of the step; the other columns are not used.
+    counters : array of int64, shape (n_members, 4)
+        ``counters[m, 0]`` is the number of the step, ``counters[m, 3]`` the place of the first
+        sample in the step's batch (0 unless that is computed in parts); the others are not used.
     site : int
         The number of the place that draws: two places of one net need two numbers.
+    batched : bool, default=True
+        Whether the second axis of `x` is of samples; for weights it is not.
 
     Returns
     -------
@@ -118,13 +122,13 @@ def dropout(x, rate, seed, counters, *, site):
     --------
     >>> import numpy as np
     >>> from skdeep.autodiff.ops.random import dropout
-    >>> x, seed, counters = np.ones((1, 8)), np.array([7]), np.zeros((1, 3), np.int64)
+    >>> x, seed, counters = np.ones((1, 8)), np.array([7]), np.zeros((1, 4), np.int64)
     >>> y = dropout(x, np.array([0.5]), seed, counters, site=0)
     >>> sorted({float(v) for v in y.ravel()})
     [0.0, 2.0]
     """
-    site = _check(x, "rate", rate, (), seed, counters, site)
-    return _dropout(x, rate, seed, counters, site=site)
+    kw = _check(x, "rate", rate, (), seed, counters, site, batched)
+    return _dropout(x, rate, seed, counters, **kw)
 
 
 def gaussian_noise(x, std, seed, counters, *, site):
@@ -154,13 +158,13 @@ def gaussian_noise(x, std, seed, counters, *, site):
     --------
     >>> import numpy as np
     >>> from skdeep.autodiff.ops.random import gaussian_noise
-    >>> x, seed, counters = np.zeros((1, 10_000)), np.array([7]), np.zeros((1, 3), np.int64)
+    >>> x, seed, counters = np.zeros((1, 10_000)), np.array([7]), np.zeros((1, 4), np.int64)
     >>> y = gaussian_noise(x, np.array([2.0]), seed, counters, site=0)
     >>> bool(abs(y.std() - 2.0) < 0.1)
     True
     """
-    site = _check(x, "std", std, (), seed, counters, site)
-    return _gaussian_noise(x, std, seed, counters, site=site)
+    kw = _check(x, "std", std, (), seed, counters, site)
+    return _gaussian_noise(x, std, seed, counters, **kw)
 
 
 def random_leaky_relu(x, bounds, seed, counters, *, site):
@@ -194,11 +198,11 @@ def random_leaky_relu(x, bounds, seed, counters, *, site):
     --------
     >>> import numpy as np
     >>> from skdeep.autodiff.ops.random import random_leaky_relu
-    >>> x, seed, counters = np.array([[-1.0, 2.0]]), np.array([7]), np.zeros((1, 3), np.int64)
+    >>> x, seed, counters = np.array([[-1.0, 2.0]]), np.array([7]), np.zeros((1, 4), np.int64)
     >>> y = random_leaky_relu(x, np.array([[0.1, 0.3]]), seed, counters, site=0)
     >>> bool(-0.3 < y[0, 0] <= -0.1), float(y[0, 1])
     (True, 2.0)
     """
-    site = _check(x, "bounds", bounds, (2,), seed, counters, site)
+    kw = _check(x, "bounds", bounds, (2,), seed, counters, site)
     # The second x is the gate: piecewise constant, so it has no derivative.
-    return _random_slope(x, x, bounds, seed, counters, site=site)
+    return _random_slope(x, x, bounds, seed, counters, **kw)
