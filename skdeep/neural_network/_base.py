@@ -29,8 +29,8 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
     """
 
     @abstractmethod
-    def _layers(self, n_outputs):
-        """Return the stack of (name, layer)."""
+    def _layers(self, n_outputs, sample_shape):
+        """Return the layers for samples of a shape."""
 
     @abstractmethod
     def _make_optimizer(self):
@@ -87,7 +87,7 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
         X = convert(X, np.float64 if lbfgs else np.dtype(self.dtype))
         checkpoint, found, fingerprint = self._find_checkpoint(X, target, weight, fresh)
         seed = self._seed(fresh) if found is None else int(found[0]["seeds"][0])
-        network = self._network(X, target, seed, fresh)
+        network = self._network(self._sample_shape(X), target, seed, fresh)
         stopping = self.early_stopping and not lbfgs
         rows, held_out = self._hold_out(X, target, weight, validation, seed, stopping)
         work = Work(
@@ -132,6 +132,10 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
             reset=reset,
         )
 
+    def _validate_more(self, X):
+        """Return checked samples of the kind that the network was fitted to."""
+        return validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=False)
+
     def _check_settings(self, incremental):
         """Refuse what does not go together."""
         if self.device not in ("cpu", "auto"):
@@ -171,17 +175,22 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
             return self._training["seed"]
         return int(member_seeds(self.random_state, 1)[0])
 
-    def _network(self, X, target, seed, fresh):
+    def _sample_shape(self, X):
+        """Return the shape in which a checked row of X goes into the network."""
+        return X.shape[1:]
+
+    def _network(self, sample_shape, target, seed, fresh):
         """Return a network to train: a new one, or a copy of the fitted one."""
+        layers = self._layers(target.n_outputs, sample_shape)
+        wanted = Network(layers, sample_shape, 1, self.dtype)
+        self._check_outputs(wanted, target.n_outputs)
         if fresh or not hasattr(self, "network_"):
-            network = Network(self._layers(target.n_outputs), X.shape[1:], 1, self.dtype)
-            network.initialize(generator(seed, _INITIALISATION))
+            wanted.initialize(generator(seed, _INITIALISATION))
             if not fresh:  # weights that were set by hand
-                self._copy_weights(network)
-            return network
+                self._copy_weights(wanted)
+            return wanted
         self._adopt_weights()
         network = self.network_
-        wanted = Network(self._layers(target.n_outputs), X.shape[1:], 1, self.dtype)
         if [b.parameters.keys() for b in wanted.built] != [
             b.parameters.keys() for b in network.built
         ] or wanted.shapes != network.shapes:
@@ -191,6 +200,16 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
             )
         wanted.data[...], wanted.state_data[...] = network.data, network.state_data
         return wanted
+
+    @staticmethod
+    def _check_outputs(network, n_outputs):
+        for i in (len(network.nodes) - 1, *(i for i, _ in network.heads)):
+            node = network.nodes[i]
+            if node.output_shape != (n_outputs,):
+                raise ValueError(
+                    f"layer {node.name!r} ends the network (or a head of it) with an output of "
+                    f"shape {node.output_shape}, but y asks for ({n_outputs},)"
+                )
 
     def _hold_out(self, X, target, weight, validation, seed, stopping):
         """Return the rows to train on, and the validation part (X, target, weight) or None."""
@@ -234,53 +253,39 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
         return hasattr(self, "network_")
 
     def _has_weights(self):
-        """Whether there are weights to go on from: of a fit, or set by hand."""
-        return hasattr(self, "network_") or hasattr(self, "coefs_")
+        """Whether there are weights to go on from."""
+        return hasattr(self, "network_")
 
-    def _bind_weights(self):
-        """Make `coefs_` and `intercepts_` views of the network's buffer."""
-        self.coefs_, self.intercepts_ = self.network_.coefs_and_intercepts()
+    def _weights_of(self, network):
+        """Return the fitted attributes that show a network's arrays."""
+        return {}
 
     def _copy_weights(self, network):
-        for kind, values in (("weight", self.coefs_), ("bias", self.intercepts_)):
-            for p, value in zip(network.dense(), values, strict=True):
-                if np.shape(value) != p[kind].shape[1:]:
-                    raise ValueError(
-                        f"coefs_/intercepts_ hold an array of shape {np.shape(value)} where "
-                        f"{p[kind].shape[1:]} is needed"
-                    )
-                p[kind][0] = value
+        """Copy weights that were set by hand into a network."""
 
     def _adopt_weights(self):
-        """Take over arrays that were put into `coefs_` or `intercepts_` since the fit."""
-        dense = self.network_.dense()
-        for kind, values in (("weight", self.coefs_), ("bias", self.intercepts_)):
-            if any(
-                not np.may_share_memory(v, p[kind]) for v, p in zip(values, dense, strict=True)
-            ):
-                self._copy_weights(self.network_)
-                self._bind_weights()
-                return
+        """Take over weights that were set by hand since the fit."""
 
     def _raw(self, X):
         """Return the raw outputs of shape (n_samples, n_outputs), float32 where X is."""
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=False)
+        X = self._validate_more(X)
         self._adopt_weights()
         raw = predict(self.network_, X)
         return raw.astype(np.float32 if X.dtype == np.float32 else np.float64, copy=False)
 
     def __getstate__(self):
+        state = super().__getstate__()
         if not hasattr(self, "network_"):
-            return super().__getstate__()
+            return state
         self._adopt_weights()
-        views = ("coefs_", "intercepts_")  # made again
-        return {k: v for k, v in super().__getstate__().items() if k not in views}
+        views = self._weights_of(self.network_)  # made again
+        return {k: v for k, v in state.items() if k not in views}
 
     def __setstate__(self, state):
         super().__setstate__(state)
         if "network_" in state:
-            self._bind_weights()
+            vars(self).update(self._weights_of(self.network_))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -1,17 +1,10 @@
 """What the multi-layer perceptrons share: parameters, stack, optimiser."""
 
-import os
 from numbers import Integral, Real
 
 import numpy as np
 
-from skdeep._compat import (
-    Hidden,
-    Interval,
-    Options,
-    StrOptions,
-    fit_context,
-)
+from skdeep._compat import Interval, StrOptions
 from skdeep.layers import (
     Activation,
     BatchNormalization,
@@ -24,11 +17,9 @@ from skdeep.layers import (
     PReLU,
     RReLU,
 )
-from skdeep.neural_network._base import BaseNetwork, default_schedule
+from skdeep.neural_network._base import default_schedule
+from skdeep.neural_network._trained import TrainedNetwork
 from skdeep.training import optimizers
-from skdeep.training._checkpoint import Checkpoint
-from skdeep.training.optimizers import Optimizer
-from skdeep.training.schedules import Schedule
 
 _SOLVERS = ("lbfgs", "sgd", "adam", "adagrad", "adamw", "ftrl", "rmsprop")
 
@@ -36,38 +27,22 @@ _SOLVERS = ("lbfgs", "sgd", "adam", "adagrad", "adamw", "ftrl", "rmsprop")
 _ACTIVATION_LAYERS = {"prelu": PReLU, "rrelu": RReLU}
 
 
-class BaseMLP(BaseNetwork):
+class BaseMLP(TrainedNetwork):
     """What classifier and regressor share: parameters, stack, optimiser."""
 
     _parameter_constraints = {
+        **TrainedNetwork._parameter_constraints,
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [str, callable, Layer],
         "solver": [StrOptions(set(_SOLVERS))],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "power_t": [Interval(Real, 0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "shuffle": ["boolean"],
-        "random_state": ["random_state"],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "verbose": ["verbose"],
-        "warm_start": ["boolean"],
         "momentum": [Interval(Real, 0, 1, closed="both")],
         "nesterovs_momentum": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
         "beta_1": [Interval(Real, 0, 1, closed="left")],
         "beta_2": [Interval(Real, 0, 1, closed="left")],
         "epsilon": [Interval(Real, 0, None, closed="neither")],
-        "n_iter_no_change": [
-            Interval(Integral, 1, None, closed="left"),
-            Options(Real, {np.inf}),
-        ],
         "max_fun": [Interval(Integral, 1, None, closed="left")],
-        "optimizer": [Optimizer, None],
-        "schedule": [Schedule, None],
         "initializer": [str, callable],
         "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
         "input_dropout": [Interval(Real, 0, 1, closed="left")],
@@ -75,18 +50,6 @@ class BaseMLP(BaseNetwork):
         "input_noise": [Interval(Real, 0, None, closed="left")],
         "batch_norm": ["boolean", StrOptions({"before", "after"})],
         "layer_norm": ["boolean"],
-        "l1": [Interval(Real, 0, None, closed="left")],
-        "max_norm": [Interval(Real, 0, None, closed="neither"), None],
-        "clip_value": [Interval(Real, 0, None, closed="neither"), None],
-        "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
-        "clip_global_norm": [Interval(Real, 0, None, closed="neither"), None],
-        "checkpoint": [str, os.PathLike, Checkpoint, None],
-        "dtype": [
-            StrOptions({"float32", "float64"}),
-            Hidden(Options(type, {np.float32, np.float64})),
-            Hidden(Options(np.dtype, {np.dtype("float32"), np.dtype("float64")})),
-        ],
-        "device": [str],
     }
 
     def _hidden_sizes(self):
@@ -99,7 +62,7 @@ class BaseMLP(BaseNetwork):
             )
         return [int(s) for s in sizes]
 
-    def _layers(self, n_outputs):
+    def _layers(self, n_outputs, sample_shape):
         sizes = self._hidden_sizes()
         rates = [self.dropout] * len(sizes) if np.ndim(self.dropout) == 0 else self.dropout
         if not all(isinstance(rate, Real) and 0 <= rate < 1 for rate in rates):
@@ -192,44 +155,33 @@ class BaseMLP(BaseNetwork):
         if self.activation == "rrelu" or isinstance(self.activation, RReLU):
             raise ValueError("activation='rrelu' draws numbers and does not go with L-BFGS")
 
-    def _limits(self):
-        return (self.clip_value, self.clip_norm, self.clip_global_norm, self.max_norm)
+    # ---- coefs_ and intercepts_ ----------------------------------------------------------------
 
-    def _check_solver(self):
-        if isinstance(self.optimizer, optimizers.LBFGS) or (
-            self.solver == "lbfgs" and self.optimizer is None
-        ):
-            raise AttributeError(
-                "partial_fit is only available for stochastic optimizers. lbfgs is not stochastic."
-            )
-        return True
+    def _has_weights(self):
+        """Whether there are weights to go on from: of a fit, or set by hand."""
+        return super()._has_weights() or hasattr(self, "coefs_")
 
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
-        """Fit the network.
+    def _weights_of(self, network):
+        coefs, intercepts = network.coefs_and_intercepts()
+        return {"coefs_": coefs, "intercepts_": intercepts, "n_layers_": len(coefs) + 1}
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The samples.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            The targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Sample weights.
-        X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
-            Validation samples. They are scored after every epoch (`validation_scores_`), and
-            early stopping judges by them instead of by a part of X.
-        y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
-            Their targets.
-        sample_weight_val : array-like of shape (n_val,), default=None
-            Their weights in the score.
+    def _copy_weights(self, network):
+        for kind, values in (("weight", self.coefs_), ("bias", self.intercepts_)):
+            for p, value in zip(network.dense(), values, strict=True):
+                if np.shape(value) != p[kind].shape[1:]:
+                    raise ValueError(
+                        f"coefs_/intercepts_ hold an array of shape {np.shape(value)} where "
+                        f"{p[kind].shape[1:]} is needed"
+                    )
+                p[kind][0] = value
 
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-        """
-        validation = None
-        if any(given is not None for given in (X_val, y_val, sample_weight_val)):
-            validation = (X_val, y_val, sample_weight_val)
-        return self._fit(X, y, sample_weight, validation)
+    def _adopt_weights(self):
+        """Take over arrays that were put into `coefs_` or `intercepts_` since the fit."""
+        dense = self.network_.dense()
+        for kind, values in (("weight", self.coefs_), ("bias", self.intercepts_)):
+            if any(
+                not np.may_share_memory(v, p[kind]) for v, p in zip(values, dense, strict=True)
+            ):
+                self._copy_weights(self.network_)
+                vars(self).update(self._weights_of(self.network_))
+                return

@@ -231,15 +231,12 @@ class Work:
         estimator, network = self.estimator, network or self.network
         stopping = estimator.early_stopping and not isinstance(self.optimizer, LBFGS)
         scored = bool(progress.validation_scores)
-        coefs, intercepts = network.coefs_and_intercepts()
         samples = 0 if self.fresh else getattr(estimator, "t_", 0)
         return {
             **self.target.attributes(),
             "network_": network,
-            "coefs_": coefs,
-            "intercepts_": intercepts,
+            **estimator._weights_of(network),
             "n_iter_": n_iter,
-            "n_layers_": len(coefs) + 1,
             "n_outputs_": self.target.n_outputs,
             "out_activation_": self.target.out_activation,
             "t_": samples + n_iter * n_samples,
