@@ -20,6 +20,7 @@ from skdeep.layers._network import Network  # noqa: E402
 from skdeep.training import Adam, Constant  # noqa: E402
 from skdeep.training._loop import Settings, Trainer  # noqa: E402
 from skdeep.training._progress import Progress  # noqa: E402
+from skdeep.training._source import Rows  # noqa: E402
 from skdeep.training._step import Buffers, Data  # noqa: E402
 
 LAYERS = [("hidden", Dense(100, "relu")), ("output", Dense(10))]
@@ -37,7 +38,6 @@ def trainer(X, y, batch, members, n_jobs, epochs):
     settings = Settings(
         batch_size=batch,
         max_iter=epochs,
-        shuffle=True,
         schedule=Constant(),
         learning_rates=(1e-3,) * members,
         tol=0.0,
@@ -45,9 +45,10 @@ def trainer(X, y, batch, members, n_jobs, epochs):
         horizon=epochs,
         n_jobs=n_jobs,
     )
-    rows, progress = [np.arange(len(X))] * members, [Progress() for _ in range(members)]
+    data, progress = Data(X, y), [Progress() for _ in range(members)]
+    sources = [Rows(data, np.arange(len(X))) for _ in range(members)]
     group = Trainer(
-        network, get_loss("log_loss"), optimizers, Data(X, y), rows, settings, buffers, progress
+        network, get_loss("log_loss"), optimizers, sources, settings, buffers, progress
     )
     return group, steps * epochs * members
 

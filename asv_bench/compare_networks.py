@@ -134,7 +134,8 @@ def cpu_name():
         return platform.processor() or platform.machine()
 
 
-def conditions(args):
+def machine():
+    """Return a line on the machine and the versions of everything."""
     blas = sorted(
         {
             " ".join(filter(None, (i["internal_api"], i["version"], i.get("architecture"))))
@@ -156,9 +157,15 @@ def conditions(args):
 
         versions["torch"] = torch.__version__
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return [
+    return (
         f"{cpu_name()}, {platform.system()} {platform.machine()}, one thread. {listed}. "
-        f"BLAS: {', '.join(blas) or 'unknown'}.",
+        f"BLAS: {', '.join(blas) or 'unknown'}."
+    )
+
+
+def conditions(args):
+    return [
+        machine(),
         "",
         f"float32 data, Adam, {args.digits_epochs} epochs on the digits and {args.mnist_epochs} "
         f"on {args.mnist_rows:,} rows of MNIST, medians of {args.rounds} interleaved rounds. "
@@ -167,13 +174,13 @@ def conditions(args):
     ]
 
 
-def write_between(path, text):
+def write_between(path, text, begin=BEGIN, end=END):
     page = path.read_text(encoding="utf-8")
-    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
-        sys.exit(f"{path} must hold {BEGIN} and {END}, once each and in this order")
-    before, rest = page.split(BEGIN)
-    after = rest.split(END)[1]
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
+        sys.exit(f"{path} must hold {begin} and {end}, once each and in this order")
+    before, rest = page.split(begin)
+    after = rest.split(end)[1]
+    path.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
 def main():

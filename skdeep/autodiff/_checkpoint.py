@@ -56,6 +56,7 @@ def rematerialize(f):
         if not isinstance(top, Reverse):
             return f(*args)
         segment = _Segment(f, build)
-        return segment.rebuild(list(top.process(segment, leaves, {})))
+        outs = top.process(segment, leaves, {})
+        return segment.rebuild(list(outs))
 
     return call

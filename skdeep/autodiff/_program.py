@@ -373,7 +373,8 @@ def _lifetimes(calls, uses, place, kept, owned):
             live[k] = [i, end + 1 if k in kept else max(u for u, _ in uses[k])]
             if not (p.inplace and j == 0):
                 continue
-            for v in vals:  # overwrite an input that dies here
+            own = vals if p.inplace is True else [vals[n] for n in p.inplace]
+            for v in own:  # overwrite an input that dies here
                 h = _head(alias, id(root(v))) if isinstance(v, np.ndarray) else None
                 if (
                     h in live

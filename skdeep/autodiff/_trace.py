@@ -179,8 +179,9 @@ class Primitive:
         return a tuple of `n_out` dtypes.
     n_out : int, default=1
         The number of outputs; more than one make a tuple.
-    inplace : bool, default=False
-        Whether the first output may overwrite an input of its shape and dtype.
+    inplace : bool or tuple of int, default=False
+        Whether the first output may overwrite an input of its shape and dtype: any, or those of
+        the positions given.
     """
 
     def __init__(

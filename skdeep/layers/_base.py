@@ -69,6 +69,8 @@ class Context:
         The layer's number, which keeps its random draws apart from other layers'.
     hyper : dict of str to ndarray
         The layer's own numbers, one row per member.
+    activation : str
+        An activation to apply to the output, which a layer is only told where it can.
     """
 
     training: bool = False
@@ -76,6 +78,7 @@ class Context:
     counters: np.ndarray | None = None
     site: int = 0
     hyper: dict = field(default_factory=dict)
+    activation: str = "identity"
 
 
 class Layer(Specification):

@@ -89,6 +89,7 @@ class Dense(Layer):
                 "weight": Parameter((fan_in, self.units), weights, fan_in, self.units, True),
                 "bias": Parameter((self.units,), bias, fan_in, self.units),
             },
+            multiply_adds=fan_in * self.units,
         )
 
     def apply(self, params, state, x, context):

@@ -6,8 +6,10 @@ import itertools
 import numpy as np
 
 from skdeep.autodiff._checkpoint import rematerialize
+from skdeep.layers._activation import Activation
 from skdeep.layers._base import Context
 from skdeep.layers._dense import Dense
+from skdeep.layers._normalization import BatchNormalization
 from skdeep.layers._topology import Topology
 
 
@@ -47,6 +49,7 @@ class Network(Topology):
 
     def __init__(self, layers, input_shape, members=1, dtype=np.float32):
         super().__init__(layers, input_shape)
+        self._fused = self._find_fused()
         self.dtype, self.members = np.dtype(dtype), members
         self.data = aligned_zeros((members, self.parameter_layout.size), self.dtype)
         self.state_data = aligned_zeros((members, self.state_layout.size), self.dtype)
@@ -57,6 +60,17 @@ class Network(Topology):
         ]  # fmt: skip
         self._bind()
         self._fill_state(slice(None))
+
+    def _find_fused(self):
+        """Return which batch normalisation a ReLU alone reads: in training they are one pass."""
+        pairs = {}
+        for i, node in enumerate(self.nodes):
+            if isinstance(node.layer, BatchNormalization):
+                then = self.sole_reader(i, training=True)
+                layer = None if then is None else self.nodes[then].layer
+                if isinstance(layer, Activation) and layer.function == "relu":
+                    pairs[i] = then
+        return pairs
 
     def _bind(self):
         self.params = self.views(self.data)
@@ -165,10 +179,18 @@ class Network(Topology):
         """Return a function that computes some nodes from the value of the one before them."""
 
         def run(low, part, keep, params, state, x):
-            values, after = {low: x}, []
+            values, after, done = {low: x}, [], set()
             for i, p, s in zip(part, params, state, strict=True):
-                context = Context(training, seed, counters, i, self.hyper[i])
+                if i in done:
+                    after.append(s)
+                    continue
+                then = self._fused.get(i) if training and i not in keep else None
+                name = "identity" if then is None or then not in part else "relu"
+                context = Context(training, seed, counters, i, self.hyper[i], name)
                 values[i], new = self.nodes[i].compute(p, s, values, context)
+                if name != "identity":
+                    values[then] = values[i]
+                    done.add(then)
                 after.append(new)
             return [values[i] for i in keep], after
 

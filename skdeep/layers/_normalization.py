@@ -62,7 +62,8 @@ class BatchNormalization(Layer):
         if not context.training:
             mean, variance = state["mean"], state["variance"]
             return norm.normalize(x, mean, variance, gamma, beta, eps=self.epsilon), state
-        y, mean, variance = norm.batch_norm(x, gamma, beta, eps=self.epsilon)
+        how = dict(eps=self.epsilon, activation=context.activation)
+        y, mean, variance = norm.batch_norm(x, gamma, beta, **how)
         return y, {
             "mean": moving_average(state["mean"], mean, momentum=self.momentum),
             "variance": moving_average(state["variance"], variance, momentum=self.momentum),

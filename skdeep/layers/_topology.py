@@ -336,6 +336,11 @@ class Topology:
         """Return the numbers of the nodes that a pass computes: auxiliary heads in training."""
         return list(range(len(self.nodes))) if training else self._inference
 
+    def sole_reader(self, i, training=False):
+        """Return the one node that reads a node; None where there are several, or none."""
+        readers = [j for j in self.wanted(training) if i in self.nodes[j].inputs]
+        return readers[0] if len(readers) == 1 else None
+
     @property
     def is_stack(self):
         """Whether each layer reads the one before it."""

@@ -3,18 +3,20 @@
 from abc import ABC, abstractmethod
 
 import numpy as np
-from sklearn.base import BaseEstimator, is_regressor
+from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdeep._compat import CallbackSupportMixin, check_sample_weight
 from skdeep._losses import get_loss
 from skdeep._random import generator, member_seeds
+from skdeep.datasets import Stream
 from skdeep.layers._network import Network
 from skdeep.neural_network._forward import convert, predict
 from skdeep.neural_network._work import Work
 from skdeep.training import schedules
 from skdeep.training._checkpoint import Checkpoint, identify
+from skdeep.training._step import Options
 from skdeep.training.optimizers import LBFGS
 
 #: The number of the random stream that draws the initial weights.
@@ -56,10 +58,16 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
     def _encode(self, y, loss, fresh, classes, incremental):
         """Return a `Target`: how y is encoded for the loss."""
 
+    #: Whether training up to `max_iter` is a failure to converge, as in scikit-learn's networks.
+    _warns_of_max_iter = True
+    #: Samples per step at most, with ``batch_size="auto"``.
+    _auto_batch_size = 200
+
     # ---- fitting -------------------------------------------------------------------------------
 
     def _fit(self, *args, **kwargs):
-        before = {name: vars(self).get(name) for name in ("n_features_in_", "feature_names_in_")}
+        names = ("n_features_in_", "feature_names_in_", "_shape")
+        before = {name: vars(self).get(name) for name in names}
         try:
             return self._train(*args, **kwargs)
         except BaseException:
@@ -80,8 +88,12 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
         if lbfgs:
             self._check_full_batch()
         loss = get_loss(self.loss, **self._loss_parameters())
+        stream = X if isinstance(X, Stream) else None
+        if stream is not None:
+            X, y = self._opened(stream, y, sample_weight, lbfgs, validation)
         X, y = self._validate(X, y, reset=fresh)
-        target = self._encode(y, loss, fresh, classes, incremental)
+        labels = stream.classes if stream and is_classifier(self) else y
+        target = self._encode(labels, loss, fresh, classes, incremental)
         weight = self._weights(sample_weight, X)
         # L-BFGS computes in float64: samples must not go through float32 on the way there.
         X = convert(X, np.float64 if lbfgs else np.dtype(self.dtype))
@@ -109,12 +121,39 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
         if lbfgs:
             result = work.full_batch(X, weight, held_out, context)
         else:
-            result = work.stochastic(
-                X, weight, rows, held_out, context, checkpoint, found, fingerprint
-            )
+            source = work.streamed(stream) if stream else work.rows(X, weight, rows)
+            result = work.stochastic(source, held_out, context, checkpoint, found, fingerprint)
         self._publish(result)
         context.call_on_fit_task_end(estimator=self, **given, reconstruction_attributes=dict)
         return self
+
+    def _opened(self, stream, y, sample_weight, lbfgs, validation):
+        """Return a stream's first samples, after what a stream cannot do has been refused."""
+        if y is not None or sample_weight is not None:
+            raise ValueError("a stream gives y and sample weights itself; pass neither to fit")
+        if lbfgs:
+            raise ValueError(
+                "L-BFGS needs all samples at once; train on a stream by a stochastic solver"
+            )
+        if self.early_stopping and validation is None:
+            raise ValueError(
+                "early_stopping=True on a stream needs X_val and y_val: no part of it is held out"
+            )
+        if getattr(self, "class_weight", None) == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all labels at once; with a stream, give weights by "
+                "class as a dict"
+            )
+        if self.checkpoint is not None:
+            raise ValueError(
+                "checkpoint is not supported with a stream, whose samples cannot be identified"
+            )
+        stream.scan()
+        return stream.take(min(len(stream), 64))
+
+    def _options(self, network):
+        """Return how steps are computed."""
+        return Options()
 
     def _publish(self, attributes):
         for name, value in attributes.items():

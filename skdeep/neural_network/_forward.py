@@ -5,6 +5,7 @@ import scipy.sparse as sp
 
 from skdeep.layers import Dense
 from skdeep.layers._activations import get_activation
+from skdeep.layers._inference import Inference
 from skdeep.layers._regularization import Dropout, GaussianNoise
 
 
@@ -17,13 +18,24 @@ def convert(X, dtype):
         return np.ascontiguousarray(X, dtype=dtype)
 
 
-def predict(network, X, block=1024):
+#: Samples that go through a network at once, and the bytes of the largest output that they have.
+_BLOCK, _BYTES = 1024, 4 << 20
+
+
+def _block(network):
+    largest = max(int(np.prod(s)) for s in network.shapes) * network.dtype.itemsize
+    return int(np.clip(_BYTES // largest, 1, _BLOCK))
+
+
+def predict(network, X, block=None):
     """Return a single network's raw outputs of shape (n_samples, n_outputs).
 
     Blocks of rows are converted and go through the net one by one, so that memory stays small;
     the product of a sparse block with the first layer is sparse.
     """
-    n_samples = X.shape[0]
+    n_samples, block = X.shape[0], block or _block(network)
+    shape = network.shapes[0]
+    infer = Inference(network)
     parts = []
     for start in range(0, max(n_samples, 1), block):
         x = convert(X[start : start + block], network.dtype)
@@ -32,17 +44,21 @@ def predict(network, X, block=1024):
         else:
             # Kernels take writeable arrays only: the type of a read-only one is another.
             x = x if x.flags.writeable else x.copy()
-            parts.append(network.apply(network.params, network.state, x[None])[0][0])
+            x = x.reshape(1, len(x), *shape)
+            parts.append(infer(x)[0])
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _sparse_block(network, x):
     first = 0  # layers that do nothing in prediction come before the first product
-    while isinstance(network.layers[first][1], Dropout | GaussianNoise):
+    while first + 1 < len(network.layers) and isinstance(
+        network.layers[first][1], Dropout | GaussianNoise
+    ):
         first += 1
     layer = network.layers[first][1]
-    if not isinstance(layer, Dense):
-        return network.apply(network.params, network.state, x.toarray()[None])[0][0]
+    if not isinstance(layer, Dense) or not network.is_stack:
+        x = x.toarray().reshape(1, x.shape[0], *network.shapes[0])
+        return network.apply(network.params, network.state, x)[0][0]
     params = network.params[first]
     z = (x @ params["weight"][0] + params["bias"][0])[None]
     y = get_activation(layer.activation)(z)

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
-from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
 
@@ -33,7 +33,11 @@ class Target:
 
     def rows(self, rows):
         """Return the targets of some samples."""
-        return replace(self, values=self.values[rows])
+        return self.with_values(self.values[rows])
+
+    def with_values(self, values):
+        """Return other encoded targets of the same kind."""
+        return replace(self, values=values)
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,11 @@ class ClassTarget(Target):
             return weight
         if self.binarizer.y_type_.startswith("multilabel"):
             raise ValueError("class_weight is for one label a sample; weigh the samples instead")
-        classes = self.binarizer.classes_[self.labels()]
-        by_class = compute_sample_weight(self.class_weight, classes)
+        classes, labels = self.binarizer.classes_, self.labels()
+        if isinstance(self.class_weight, dict):  # which need not be of the labels of a block
+            by_class = compute_class_weight(self.class_weight, classes=classes, y=classes)[labels]
+        else:
+            by_class = compute_sample_weight(self.class_weight, classes[labels])
         return by_class if weight is None else weight * by_class
 
     def score(self, raw, weight=None):

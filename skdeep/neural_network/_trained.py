@@ -60,15 +60,17 @@ class TrainedNetwork(BaseNetwork):
         return True
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+    def fit(
+        self, X, y=None, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None
+    ):
         """Fit the network.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The samples.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or Stream
+            The samples; or a stream of `skdeep.datasets`, which gives the targets, too.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            The targets.
+            The targets; None with a stream.
         sample_weight : array-like of shape (n_samples,), default=None
             Sample weights.
         X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None

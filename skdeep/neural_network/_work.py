@@ -10,6 +10,7 @@ from skdeep.neural_network._forward import predict
 from skdeep.training._lbfgs import minimize_network
 from skdeep.training._loop import Settings, Trainer
 from skdeep.training._progress import Progress
+from skdeep.training._source import Rows, Streamed
 from skdeep.training._step import Buffers, Data
 from skdeep.training.optimizers import LBFGS
 
@@ -57,26 +58,46 @@ class Work:
     def _data(self, X, target, weight):
         values, dtype = target.values, X.dtype
         y = values if values.dtype.kind == "i" else values.astype(dtype)
-        return Data(X, y, None if weight is None else weight.astype(dtype))
+        weight = None if weight is None else weight.astype(dtype)
+        return Data(X, y, weight, self.network.shapes[0])
 
     # ---- minibatches ---------------------------------------------------------------------------
 
-    def stochastic(self, X, weight, rows, held_out, context, checkpoint, found, fingerprint):
-        """Train on some rows of X by minibatches; return the fitted attributes."""
-        estimator = self.estimator
+    def rows(self, X, weight, rows):
+        """Return some rows of X as a source of samples."""
         data = self._data(X, self.target, self.target.class_weighted(weight))
-        settings = self._settings(len(rows), held_out)
+        return Rows(data, rows, self.estimator.shuffle)
+
+    def streamed(self, stream):
+        """Return a stream as a source of samples."""
+        target = self.target
+
+        def weigh(values, weight):
+            return target.with_values(values).class_weighted(weight)
+
+        return Streamed(
+            stream,
+            lambda y: target.encode_more(y).values,
+            weigh,
+            self.network.shapes[0],
+            self.network.dtype,
+            self._batch_size(len(stream)),
+        )
+
+    def stochastic(self, source, held_out, context, checkpoint, found, fingerprint):
+        """Train on a source of samples by minibatches; return the fitted attributes."""
+        estimator, n_samples = self.estimator, len(source)
+        settings = self._settings(n_samples, held_out)
         before = {} if self.fresh else getattr(estimator, "_training", {})
         progress = before["progress"].copy() if "progress" in before else Progress()
         if not self.incremental and not self.fresh:
             progress.schedule = {}
-        buffers = self._buffers(before, -(-len(rows) // settings.batch_size))
+        buffers = self._buffers(before, -(-n_samples // settings.batch_size))
         trainer = Trainer(
             self.network,
             self.loss,
             [self.optimizer],
-            data,
-            [rows],
+            [source],
             settings,
             buffers,
             [progress],
@@ -84,9 +105,10 @@ class Work:
             checkpoint=checkpoint,
             found=found,
             fingerprint=fingerprint,
+            options=estimator._options(self.network),
         )
         made = lambda: int(trainer.n_iter[0])  # noqa: E731
-        trainer.run(*self._hooks(context, progress, made, len(rows)))
+        trainer.run(*self._hooks(context, progress, made, n_samples))
         self._warn(trainer)
         training = {
             "seed": self.seed,
@@ -95,7 +117,7 @@ class Work:
             "slots": buffers.slots,
             "counters": buffers.counters,
         }
-        return self._attributes(progress, made(), len(rows), training)
+        return self._attributes(progress, made(), n_samples, training)
 
     def _settings(self, n_samples, held_out):
         estimator = self.estimator
@@ -103,7 +125,6 @@ class Work:
             batch_size=self._batch_size(n_samples),
             max_iter=1 if self.incremental else estimator.max_iter,
             horizon=estimator.max_iter,
-            shuffle=estimator.shuffle,
             schedule=self.schedule,
             learning_rates=(self.optimizer.learning_rate,),
             tol=estimator.tol,
@@ -140,7 +161,7 @@ class Work:
     def _batch_size(self, n_samples):
         batch = self.estimator.batch_size
         if batch == "auto":
-            return min(200, n_samples)
+            return min(self.estimator._auto_batch_size, n_samples)
         if batch > n_samples:
             warnings.warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be "
@@ -180,6 +201,7 @@ class Work:
         if (
             trainer.messages[0] is None
             and not settings.incremental
+            and self.estimator._warns_of_max_iter
             and trainer.n_iter[0] >= settings.max_iter
         ):
             warnings.warn(

@@ -1,7 +1,8 @@
-"""How networks are trained: optimisers, schedules, checkpoints, TensorBoard."""
+"""How networks are trained: optimisers, schedules, augmentation, checkpoints, TensorBoard."""
 
 from skdeep.training._checkpoint import Checkpoint
 from skdeep.training._tensorboard import TensorBoard
+from skdeep.training.augmentation import Augmentation
 from skdeep.training.optimizers import (
     FTRL,
     LBFGS,
@@ -35,6 +36,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adaptive",
+    "Augmentation",
     "Checkpoint",
     "Constant",
     "Cosine",

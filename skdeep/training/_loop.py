@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from skdeep._random import permutation
 from skdeep.training._progress import Progress
 from skdeep.training._step import Step
 
@@ -37,8 +36,6 @@ class Settings:
         Samples per step; a last, smaller batch takes the rest of an epoch.
     max_iter : int
         Epochs at most.
-    shuffle : bool
-        Whether each epoch has an order of its own.
     schedule : Schedule
         How learning rates change.
     learning_rates : tuple of float
@@ -61,7 +58,6 @@ class Settings:
 
     batch_size: int
     max_iter: int
-    shuffle: bool
     schedule: object
     learning_rates: tuple
     tol: float
@@ -84,10 +80,8 @@ class Trainer:
         ``loss(raw, target)`` gives the samples' losses of shape (M, n_samples).
     optimizers : list of Optimizer
         One per member, all of one class.
-    data : Data
-        The samples, shared by the members.
-    rows : list of ndarray of int64
-        Each member's rows of the data.
+    sources : list of Rows or Streamed
+        Each member's samples.
     settings : Settings
         How to train.
     buffers : Buffers
@@ -102,6 +96,8 @@ class Trainer:
         What `Checkpoint.load` found there: the training to resume.
     fingerprint : dict, optional
         What is saved beside, and must be equal for the checkpoint to be resumed.
+    options : Options, optional
+        How steps are computed.
 
     Attributes
     ----------
@@ -116,8 +112,7 @@ class Trainer:
         network,
         loss,
         optimizers,
-        data,
-        rows,
+        sources,
         settings,
         buffers,
         progress,
@@ -126,19 +121,27 @@ class Trainer:
         checkpoint=None,
         found=None,
         fingerprint=None,
+        options=None,
     ):
-        self.network, self.data, self.rows, self.settings = network, data, rows, settings
+        self.network, self.sources, self.settings = network, sources, settings
         self.optimizers = optimizers
         self.buffers, self.progress, self.score = buffers, progress, score
         self.checkpoint, self.fingerprint = checkpoint, fingerprint or {}
         self.found = found
-        self.orders = [np.array(r, np.int64)[None] for r in rows]
         self.steps = [
-            Step(network.member(m), loss, optimizers[m], data, order, buffers.member(m))
-            for m, order in enumerate(self.orders)
+            Step(
+                network.member(m),
+                loss,
+                optimizers[m],
+                source.data,
+                source.order,
+                buffers.member(m),
+                options,
+            )
+            for m, source in enumerate(sources)
         ]
-        self.n_iter = np.zeros(len(rows), np.int64)
-        self.messages = [None] * len(rows)
+        self.n_iter = np.zeros(len(sources), np.int64)
+        self.messages = [None] * len(sources)
         self._steps_per_call = 16
         self.best = np.concatenate([network.data, network.state_data], axis=1)
         # A continued training must not end with worse weights than it began with.
@@ -157,7 +160,7 @@ class Trainer:
             ``end(epoch)`` is called after each epoch; a true result stops all members.
         """
         self._resume()
-        threads = min(self.settings.n_jobs, len(self.rows))
+        threads = min(self.settings.n_jobs, len(self.sources))
         try:
             if threads > 1:
                 with ThreadPoolExecutor(threads) as pool:
@@ -167,7 +170,7 @@ class Trainer:
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=2)
         if self.settings.early_stopping:
-            for m in range(len(self.rows)):
+            for m in range(len(self.sources)):
                 self._restore(m)
         return self
 
@@ -175,7 +178,7 @@ class Trainer:
 
     def _epochs(self, over, begin, end):
         """Make epochs, `over` being the map over the members that still train."""
-        active = [m for m in range(len(self.rows)) if self.messages[m] is None]
+        active = [m for m in range(len(self.sources)) if self.messages[m] is None]
         for epoch in range(int(self.n_iter.max(initial=0)), self.settings.max_iter):
             if not active:
                 break
@@ -190,12 +193,9 @@ class Trainer:
 
     def _member_epoch(self, m):
         settings, b, progress = self.settings, self.buffers, self.progress[m]
-        rows, order = self.rows[m], self.orders[m][0]
-        if settings.shuffle:
-            order[:] = rows[permutation(b.seeds[m], progress.epochs, len(rows))]
-        batch = min(settings.batch_size, len(rows))
-        full, rest = divmod(len(rows), batch)
-        steps = full + (rest > 0)
+        source = self.sources[m]
+        batch = min(settings.batch_size, len(source))
+        steps = -(-len(source) // batch)
         b.counters[m, 1:] = 0
         b.totals[m] = 0
         b.rates[m, :steps] = settings.schedule.rates(
@@ -206,12 +206,15 @@ class Trainer:
             steps_per_epoch=steps,
             state=progress.schedule,
         )
-        self._make_steps(m, batch, full)
-        if rest:
-            self.steps[m](rest)
+        for rows in source.chunks(b.seeds[m], progress.epochs, batch):
+            b.counters[m, 2] = 0
+            full, rest = divmod(rows, batch)
+            self._make_steps(m, batch, full)
+            if rest:
+                self.steps[m](rest)
         progress.epochs += 1
         self.n_iter[m] += 1
-        progress.loss_curve.append(float(b.totals[m, 0]) / len(rows))
+        progress.loss_curve.append(float(b.totals[m, 0]) / len(source))
         self._judge(m)
 
     def _make_steps(self, m, batch, steps):
@@ -248,7 +251,7 @@ class Trainer:
             plateau=not settings.incremental
             and progress.no_improvement > settings.n_iter_no_change,
             learning_rate=settings.learning_rates[m],
-            n_samples=len(self.rows[m]),
+            n_samples=len(self.sources[m]),
             epoch=progress.epochs,
             steps=int(b.counters[m, 0]),
         )
@@ -280,7 +283,7 @@ class Trainer:
     def _diverged(self, m):
         progress = self.progress[m]
         if not self.has_best[m]:
-            if len(self.rows) == 1:
+            if len(self.sources) == 1:
                 raise ValueError(NON_FINITE)
             self.has_best[m] = True  # in a group, the others train on: it keeps its first weights
         self._restore(m)

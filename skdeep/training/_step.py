@@ -321,7 +321,8 @@ class Step:
         b, network = self.buffers, self.network
         weights, scale, calls = self.data.weights(size, self.order, b.counters)
         part_grads, cores = aligned_zeros(b.grads.shape, network.dtype), {}
-        parts = [len(p) for p in np.array_split(range(size), min(self.options.parts, size))]
+        pairs = np.array_split(range(0, size, 2), min(self.options.parts, -(-size // 2)))
+        parts = [min(p[-1] + 2, size) - p[0] for p in pairs]  # mixup mixes neighbours
         for number, part in enumerate(parts):
             if part not in cores:
                 batch, _ = self._batch(part, weights)

@@ -146,6 +146,8 @@ CASES |= {
     "copy": (lambda x: np.copy(x) * x.copy(), (X,)),
     # ---- joining and cutting
     "concatenate": (lambda x, y: np.concatenate([x, y, x], 1), (X, Y)),
+    "concatenate: last": (lambda x, y: np.concatenate([x, y], -1), (X, Y)),
+    "concatenate: many": (lambda x, y: np.concatenate([x, y] * 4, 1), (X, Y)),
     "concatenate: flat": (lambda x, y: np.concatenate([x, y], axis=None), (X, V)),
     "stack": (lambda x, y: np.stack([x, y], -1), (X, Y)),
     "vstack": (lambda x, y: np.vstack([x, y]), (X, draw(4))),

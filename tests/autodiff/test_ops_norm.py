@@ -8,13 +8,22 @@ from skdeep.autodiff._program import record
 from skdeep.autodiff.ops.norm import (
     batch_norm,
     composed_norm,
+    composed_norm_relu,
     composed_pullback,
+    composed_relu_pullback,
     layer_norm,
     normalize,
 )
 
-OVER = {"batch_norm": "rows", "layer_norm": "channels"}
-OPERATIONS = {"batch_norm": lambda *a, eps: batch_norm(*a, eps=eps)[0], "layer_norm": layer_norm}
+OVER = {"batch_norm": "rows", "batch_norm_relu": "rows", "layer_norm": "channels"}
+OPERATIONS = {
+    "batch_norm": lambda *a, eps: batch_norm(*a, eps=eps)[0],
+    "batch_norm_relu": lambda *a, eps: batch_norm(*a, eps=eps, activation="relu")[0],
+    "layer_norm": layer_norm,
+}
+COMPOSED = {
+    "batch_norm": composed_norm, "batch_norm_relu": composed_norm_relu, "layer_norm": composed_norm
+}  # fmt: skip
 SHAPES = [(1, 6, 3), (2, 1, 3), (3, 5, 4), (2, 3, 2, 2, 3)]
 
 
@@ -62,10 +71,13 @@ def test_fused_equals_composed(name, shape, dtype):
     over, ct = OVER[name], data(shape, dtype, 1)[0]
     y, pullback = vjp(lambda *a: OPERATIONS[name](*a, eps=1e-2), x, gamma, beta)
     wide = [a.astype(np.float64) for a in (x, gamma, beta, ct)]
-    expected = composed_norm(*wide[:3], 1e-2, over)
+    expected = COMPOSED[name](*wide[:3], 1e-2, over)
     tolerance = dict(rtol=0, atol=300 * np.finfo(dtype).eps)  # values of order ten
     np.testing.assert_allclose(y, expected[0], **tolerance)
-    composed = composed_pullback(wide[3], *wide[:2], expected[1], expected[3], over)
+    if name == "batch_norm_relu":
+        composed = composed_relu_pullback(wide[3], *wide[:3], expected[1], expected[3], over)
+    else:
+        composed = composed_pullback(wide[3], *wide[:2], expected[1], expected[3], over)
     for got, value in zip(pullback(ct), composed, strict=True):
         assert got.dtype == dtype
         np.testing.assert_allclose(got, value, **tolerance)
@@ -79,10 +91,11 @@ def test_against_torch(name, dtype):
     ct = data((1, 40, 7), dtype, 1)[0]
     y, pullback = vjp(lambda *a: OPERATIONS[name](*a, eps=1e-5), x, gamma, beta)
     peers = [torch.tensor(a[0], requires_grad=True) for a in (x, gamma, beta)]
-    if name == "batch_norm":
+    if OVER[name] == "rows":
         z = torch.nn.functional.batch_norm(
             peers[0], None, None, peers[1], peers[2], training=True, eps=1e-5
         )
+        z = z.relu() if name == "batch_norm_relu" else z
     else:
         z = torch.nn.functional.layer_norm(peers[0], (7,), peers[1], peers[2], eps=1e-5)
     z.backward(torch.tensor(ct[0]))
@@ -106,8 +119,11 @@ def test_one_row_and_one_channel_are_finite(name):
         f = lambda *a: OPERATIONS[name](*a, eps=1e-5)  # noqa: E731
         y, pullback = vjp(f, x, gamma, beta)
         assert all(np.isfinite(a).all() for a in (y, *pullback(np.ones_like(y))))
-        if shape[1 if name == "batch_norm" else 2] == 1:
-            np.testing.assert_array_equal(y, np.broadcast_to(beta[:, None], shape))
+        if shape[1 if OVER[name] == "rows" else 2] == 1:
+            least = 0 if name == "batch_norm_relu" else -np.inf
+            np.testing.assert_array_equal(
+                y, np.broadcast_to(np.maximum(beta[:, None], least), shape)
+            )
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -194,6 +210,7 @@ WRONG = [
     (dict(beta=np.ones((2, 4), np.float32)), ValueError, "beta has .* dtype float32"),
     (dict(eps=0.0), ValueError, "eps=0.0 must be positive"),
     (dict(eps=np.nan), ValueError, "eps=nan must be positive"),
+    (dict(activation="tanh"), ValueError, "activation='tanh' must be one of"),
 ]
 
 

@@ -8,6 +8,7 @@ import pytest
 from skdeep.autodiff import Primitive, Unrecordable, grad, hvp, jvp, value_and_grad, vjp
 from skdeep.autodiff._program import record
 from skdeep.autodiff._tree import flatten
+from skdeep.autodiff.ops import linear
 
 DTYPES = [np.float32, np.float64]
 RUNNERS = {"python": lambda p: p.run, "native": lambda p: p.compile()}
@@ -226,6 +227,19 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_cases(name, dtype):
     check(CASES[name], two(dtype))
+
+
+@pytest.mark.parametrize("activation", ["identity", "relu", "tanh"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_activation_that_is_read_twice_outlives_its_cotangent(dtype, activation):
+    """A pullback may run over its cotangent, but not over the activation that it reads."""
+
+    def f(x, w, b):
+        a = linear(x, w, b, activation=activation)
+        return (a + linear(a, w, b, activation=activation),)
+
+    shapes = (1, 4, 3), (1, 3, 3), (1, 3)
+    check(with_gradient(f), [np.zeros(shape, dtype) for shape in shapes])
 
 
 def test_two_dimensional_sums_run_natively():

@@ -7,14 +7,14 @@ import threading
 from functools import cache
 from itertools import product
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 from numba import njit
 from numba.core.errors import TypingError
 
-from skdeep._kernels.cpu import gemm as gemm_module
-from skdeep._kernels.cpu._microkernel import HOST, ISAS, build
-from skdeep._kernels.cpu.gemm import gemm, gemm_add
+from skdeep._kernels.cpu._microkernel import HOST, ISAS
+from skdeep._kernels.cpu.gemm import PRODUCT, build, gemm, gemm_add
 
 ISA = {isa.name: isa for isa in ISAS.values()}
 #: Each instruction set in one dtype at least, the host's in both.
@@ -29,7 +29,7 @@ TRANSPOSITIONS = list(product([False, True], repeat=2))
 def compiled(isa, dtype):
     """Return the product for an instruction set as a function of pointers and sizes."""
     function = build(ISA[isa], dtype, cache=ISA[isa] == HOST)
-    prototype = gemm_module._PROTOTYPE(function.address)
+    prototype = PRODUCT.prototype(function.address)
     prototype.keep = function
     return prototype
 
@@ -233,7 +233,7 @@ def test_threads_share_one_product():
     rng = np.random.default_rng(7)
     a, b = integers(rng, (50, 200), "f4"), integers(rng, (200, 60), "f4")
     results = [np.empty((50, 60), np.float32) for _ in range(4)]
-    first = gemm_module._first_call(np.dtype(np.float32))
+    first = PRODUCT.first_call(np.dtype(np.float32))
     pointers = [v for x in (a, b) for v in (x.ctypes.data, x.shape[1])]
 
     def work(z):
@@ -254,10 +254,10 @@ def test_a_failed_compilation_poisons_the_result(monkeypatch):
         raise MemoryError("no room")
 
     reported = []
-    monkeypatch.setattr(gemm_module, "_resolve", fail)
+    monkeypatch.setattr(PRODUCT, "resolve", fail)
     monkeypatch.setattr(sys, "unraisablehook", lambda r: reported.append(r.exc_value))
     z = np.zeros((3, 6), np.float64)
-    first = gemm_module._first_call(z.dtype)
+    first = PRODUCT.first_call(z.dtype)
     first(0, 0, 3, 4, 1, 0, 1, 0, 4, z.ctypes.data, 6, 0)
     assert np.isnan(z[:, :4]).all()
     assert (z[:, 4:] == 0).all()
@@ -269,8 +269,7 @@ import sys
 import numpy as np
 from numba import njit
 from numba.core.errors import TypingError
-from skdeep._kernels.cpu import gemm as module
-from skdeep._kernels.cpu.gemm import gemm
+from skdeep._kernels.cpu.gemm import PRODUCT, gemm
 
 @njit(cache=True)
 def call(a, b, c):
@@ -280,7 +279,7 @@ def call(a, b, c):
 a, b, c = np.ones((5, 7), np.float32), np.ones((7, 9), np.float32), np.empty((5, 9), np.float32)
 call(a, b, c)
 assert (c == 7).all()
-(built,) = module._built.values()
+(built,) = PRODUCT.built.values()
 print(sum(call.stats.cache_hits.values()), built.cache_hits)
 """
 
@@ -297,6 +296,6 @@ def test_a_second_process_compiles_nothing(tmp_path, monkeypatch):
 
 
 def test_the_table_is_known_to_the_compiler():
-    address = gemm_module.llvm.address_of_symbol(gemm_module._SYMBOL)
+    address = llvm.address_of_symbol(PRODUCT.symbol)
     table = (ctypes.c_size_t * 2).from_address(address)
-    assert list(table) == gemm_module._TABLE.tolist()
+    assert list(table) == PRODUCT.table.tolist()

@@ -76,6 +76,28 @@ def test_norm_and_pullback(name, axis, shape, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_relu_fused_equals_relu_after(shape, dtype):
+    x, ct, gamma, beta = data(shape, dtype)
+    x[0, -1] = np.nan if shape[0] > 1 else x[0, -1]  # in one member
+    plain = run("batch_norm", x, ct, gamma, beta)
+    out, back = outputs("batch_norm", shape, dtype), outputs("batch_norm_pullback", shape, dtype)
+    eps = np.array([EPS], dtype)
+    kernels.batch_norm_relu[dtype](x, gamma, beta, eps, *out)
+    np.testing.assert_array_equal(out[0], np.maximum(plain[0], 0))
+    for got, expected in zip(out[1:4], plain[1:4], strict=True):
+        np.testing.assert_array_equal(got, expected)
+    flat = lambda a: a.reshape(len(a), -1)  # noqa: E731
+    kernels.batch_norm_relu_pullback[dtype](
+        flat(ct), flat(x), gamma, beta, out[1], out[3], flat(back[0]), *back[1:]
+    )
+    opened = np.where(plain[0] > 0, ct, dtype(0))
+    expected = run("batch_norm", x, opened, gamma, beta)[4:]
+    for got, value in zip(back[:3], expected, strict=True):
+        np.testing.assert_array_equal(got, value)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["batch_norm", "layer_norm"])
 def test_members_equal_solo_bit_for_bit(name, dtype):
     x, ct, gamma, beta = data((3, 289, 37), dtype)

@@ -11,6 +11,7 @@ from skdeep.layers._network import Network
 from skdeep.training import Adam, Checkpoint, Constant, Nesterov, _step
 from skdeep.training._loop import Settings, Trainer
 from skdeep.training._progress import Progress
+from skdeep.training._source import Rows
 from skdeep.training._step import Buffers, Data, Step
 
 N, D, K = 203, 12, 4
@@ -63,19 +64,18 @@ def trainer(
         batch_size=batch,
         max_iter=epochs,
         horizon=epochs,
-        shuffle=True,
         schedule=Constant(),
         learning_rates=tuple(pick["rates"]),
         tol=0.0,
         n_iter_no_change=np.inf,
         n_jobs=n_jobs,
     )
+    data = data or Data(X, Y)
     return Trainer(
         network,
         get_loss("log_loss"),
         optimizers,
-        data or Data(X, Y),
-        rows,
+        [Rows(data, r) for r in rows],
         settings,
         buffers,
         [Progress() for _ in which],
@@ -232,10 +232,16 @@ def test_regression_targets_and_other_optimisers():
     targets = X[:, :2].copy()
     nesterov = Nesterov(0.02, momentum=0.9)
     b = Buffers.allocate(network, [nesterov], 7, [[0, 0]], [[0.0]] * 4, [0])
-    settings = Settings(32, 40, True, Constant(), (0.02,), 0.0, np.inf, 40)
+    settings = Settings(32, 40, Constant(), (0.02,), 0.0, np.inf, 40)
     loss = get_loss("squared_error")
     t = Trainer(
-        network, loss, [nesterov], Data(X, targets), [np.arange(N)], settings, b, [Progress()]
+        network,
+        loss,
+        [nesterov],
+        [Rows(Data(X, targets), np.arange(N))],
+        settings,
+        b,
+        [Progress()],
     ).run()
     curve = t.progress[0].loss_curve
     assert curve[-1] < 0.1 * curve[0]

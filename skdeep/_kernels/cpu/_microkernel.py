@@ -4,23 +4,16 @@ A tile holds `rows` x 2 vectors of C in registers and walks k once: a vector of 
 element of A, by fused multiply-add. The rows of A have any row and column stride, so a transposed
 A costs nothing. As every element of C is one chain of multiply-adds in the order of k, its bits
 depend on its row of A and its column of B alone, whatever tile it falls into.
-
-The blocks around the tiles follow Goto and van de Geijn, "Anatomy of high-performance matrix
-multiplication", ACM Transactions on Mathematical Software 34 (2008), but pack only what pays.
 """
 
 from dataclasses import dataclass, replace
-from types import FunctionType
 
-import numpy as np
 from llvmlite import ir
-from numba import cfunc, types
+from numba import types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
-
-from skdeep._kernels.cpu._numba import FLOATS, JIT, helper, renamed
 
 #: Vectors across a tile.
 ACROSS = 2
@@ -64,7 +57,11 @@ def host_isa():
     return next(isa for feature, isa in ISAS.items() if not feature or feature in enabled)
 
 
-class _Emitter:
+#: The instruction set that numba compiles for here.
+HOST = host_isa()
+
+
+class Emitter:
     """Vector instructions for one element type at one builder."""
 
     def __init__(self, builder, isa, element):
@@ -172,10 +169,11 @@ def _sums(e, addresses, masks, accumulate):
     return sums
 
 
-def _tile(e, height, masks, a, b, c, k, accumulate):
+def _tile(e, height, masks, a, b, c, k, accumulate, walk=None):
     """Emit C = (C +) A @ B for one tile, k >= 1; a, b, c are addresses with strides in bytes.
 
-    `masks` has the mask of each vector across (None: all lanes).
+    `masks` has the mask of each vector across (None: all lanes). A `Walk` makes the columns of A
+    come in segments.
     """
     builder, size = e.builder, e.isa.width
     (a, a_row, a_col), (b, b_row), (c, c_row) = a, b, c
@@ -189,30 +187,100 @@ def _tile(e, height, masks, a, b, c, k, accumulate):
     for row in c_rows if height == e.isa.rows[0] else ():
         # The next tile's rows of C arrive while this one computes.
         e.prefetch(e.at(row, builder.mul(c_row, _INT(height))), len(masks))
-    entry, body, done = builder.block, *map(builder.append_basic_block, ("depth", "done"))
-    builder.branch(body)
-    builder.position_at_end(body)
-    state = [_INT(0), b, *bases, *sums]
-    phis = [builder.phi(x.type) for x in state]
-    step, bk, *rest = phis
-    bases, sums = rest[: len(bases)], rest[len(bases) :]
-    following = [builder.add(step, _INT(1)), e.at(bk, b_row), *(e.at(x, a_col) for x in bases)]
-    columns = [e.load(e.at(bk, j * size), m if e.isa.masks else None) for j, m in enumerate(masks)]
-    for i in range(height):
-        x = e.broadcast(e.at(bases[i // _GROUP], builder.mul(a_row, _INT(i % _GROUP))))
-        for j, y in enumerate(columns):
-            at = i * len(masks) + j
-            sums[at] = e.fma(x, y, sums[at])
-    for phi, first, then in zip(phis, state, following + sums, strict=True):
-        phi.add_incoming(first, entry)
-        phi.add_incoming(then, body)
-    builder.cbranch(builder.icmp_signed("<", following[0], k), body, done)
-    builder.position_at_end(done)
+
+    def depth(b, bases, sums):
+        entry, body, done = builder.block, *map(builder.append_basic_block, ("depth", "done"))
+        builder.branch(body)
+        builder.position_at_end(body)
+        state = [_INT(0), b, *bases, *sums]
+        phis = [builder.phi(x.type) for x in state]
+        step, bk, *rest = phis
+        bases, sums = rest[: len(bases)], rest[len(bases) :]
+        rows = [(bases[i // _GROUP], builder.mul(a_row, _INT(i % _GROUP))) for i in range(height)]
+        following = [builder.add(step, _INT(1)), e.at(bk, b_row), *(e.at(x, a_col) for x in bases)]
+        sums = _step(e, masks, rows, bk, sums, walk)
+        for phi, first, then in zip(phis, state, following + sums, strict=True):
+            phi.add_incoming(first, entry)
+            phi.add_incoming(then, body)
+        builder.cbranch(builder.icmp_signed("<", following[0], k), body, done)
+        builder.position_at_end(done)
+        return following[1], sums
+
+    if walk is None:
+        _, sums = depth(b, bases, sums)
+    else:
+        sums = _finish(e, masks, _segments(e, b, bases, sums, walk, depth), walk)
     for (i, j), x in zip(grid, sums, strict=True):
         e.store(x, e.at(c_rows[i], j * size), masks[j])
 
 
-def _tiles(e, masks, m, a, b, c, k, accumulate):
+def _step(e, masks, rows, b, sums, walk):
+    """Emit one step of the depth: each row's element, or its own lanes, times a vector of B."""
+    size, lanes = e.isa.width, walk is not None and walk.lanes
+    # Only what is packed is padded; the operands of a walk need not be.
+    bounds = masks if e.isa.masks or walk is not None else [None] * len(masks)
+    columns = [e.load(e.at(b, j * size), m) for j, m in enumerate(bounds)]
+    sums = list(sums)
+    for i, row in enumerate(rows):
+        x = None if lanes else e.broadcast(e.at(*row))
+        for j, y in enumerate(columns):
+            at = i * len(masks) + j
+            left = e.load(e.at(*row, j * size), bounds[j]) if lanes else x
+            sums[at] = e.fma(left, y, sums[at])
+    return sums
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Columns of A in segments: `count` (>= 1) of them, `k` each, at `offsets` (int64, elements).
+
+    B goes on from one segment to the next. Where `lanes`, a row of A holds a vector for each of
+    its columns, multiplied lane by lane. On the way out `bias` is added and, where `relu`, what
+    is negative becomes zero.
+    """
+
+    offsets: object
+    count: object
+    bias: object
+    relu: object
+    lanes: bool
+
+
+def _segments(e, b, bases, sums, walk, depth):
+    """Emit the loop over segments around the loop over the depth."""
+    builder = e.builder
+    entry, segment, done = builder.block, *map(builder.append_basic_block, ("segment", "walked"))
+    builder.branch(segment)
+    builder.position_at_end(segment)
+    state = [_INT(0), b, *sums]
+    phis = [builder.phi(x.type) for x in state]
+    number, bk, *sums = phis
+    place = builder.bitcast(e.at(walk.offsets, builder.mul(number, _INT(8))), _INT.as_pointer())
+    start = e.bytes(builder.load(place))
+    bk, sums = depth(bk, [e.at(x, start) for x in bases], sums)
+    following = builder.add(number, _INT(1))
+    for phi, first, then in zip(phis, state, [following, bk, *sums], strict=True):
+        phi.add_incoming(first, entry)
+        phi.add_incoming(then, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, walk.count), segment, done)
+    builder.position_at_end(done)
+    return sums
+
+
+def _finish(e, masks, sums, walk):
+    """Emit the addition of the bias and ReLU (which keeps NaN)."""
+    builder = e.builder
+    bias = [e.load(e.at(walk.bias, j * e.isa.width), m) for j, m in enumerate(masks)]
+    lowest = ir.Constant(e.vector, [float("-inf")] * e.lanes)
+    floor = builder.select(walk.relu, e.zero, lowest)
+    out = []
+    for at, x in enumerate(sums):
+        x = builder.fadd(x, bias[at % len(masks)])
+        out.append(builder.select(builder.fcmp_ordered("<", x, floor), floor, x))
+    return out
+
+
+def _tiles(e, masks, m, a, b, c, k, accumulate, walk=None):
     """Emit the tiles that cover m rows: as many of each height as fit, the tallest first."""
     builder = e.builder
     (a, a_row, a_col), (c, c_row) = a, c
@@ -221,7 +289,7 @@ def _tiles(e, masks, m, a, b, c, k, accumulate):
         with cgutils.for_range(builder, count) as loop:
             row = builder.mul(loop.index, _INT(height))
             at, to = e.at(a, builder.mul(row, a_row)), e.at(c, builder.mul(row, c_row))
-            _tile(e, height, masks, (at, a_row, a_col), b, (to, c_row), k, accumulate)
+            _tile(e, height, masks, (at, a_row, a_col), b, (to, c_row), k, accumulate, walk)
         done = builder.mul(count, _INT(height))
         a, c = e.at(a, builder.mul(done, a_row)), e.at(c, builder.mul(done, c_row))
         m = builder.sub(m, done)
@@ -232,7 +300,7 @@ def _by_columns(e, columns, emit):
     builder = e.builder
     cases = [(e, ACROSS), (e, 1)]
     if e.isa.width > 32:  # a half vector wastes less on a narrow rest
-        cases.append((_Emitter(builder, replace(e.isa, width=32), e.element), 1))
+        cases.append((Emitter(builder, replace(e.isa, width=32), e.element), 1))
     if e.isa.width < 64:  # AVX-512 masks a whole vector at no cost
         with builder.if_else(builder.icmp_signed("==", columns, e.whole)) as (full, rest):
             with full:
@@ -274,7 +342,7 @@ def make_panel(isa):
     def panel(tyctx, m, a, a_row, a_col, b, b_row, c, c_row, k, columns, accumulate):
         def codegen(ctx, builder, sig, args):
             m, a, a_row, a_col, b, b_row, c, c_row, k, columns, accumulate = args
-            e = _Emitter(builder, isa, ctx.get_data_type(sig.args[1].dtype))
+            e = Emitter(builder, isa, ctx.get_data_type(sig.args[1].dtype))
             a_row, a_col, b_row, c_row = map(e.bytes, (a_row, a_col, b_row, c_row))
 
             def emit(e, masks):
@@ -289,6 +357,37 @@ def make_panel(isa):
     return panel
 
 
+def make_walk(isa, lanes=False):
+    """Return the intrinsic that computes a panel of C from an A whose columns are segments.
+
+    ``walk(m, a, a_row, a_col, offsets, count, k, b, b_row, c, c_row, columns, bias, relu,
+    accumulate)``: see `Walk`. Nothing of B, C or the bias beyond `columns` is touched.
+    """
+
+    @intrinsic
+    def walk(
+        tyctx, m, a, a_row, a_col, offsets, count, k, b, b_row, c, c_row, columns, bias, relu, add
+    ):
+        def codegen(ctx, builder, sig, args):
+            m, a, a_row, a_col, offsets, count, k, b, b_row, c, c_row, columns, bias, relu, add = (
+                args
+            )
+            e = Emitter(builder, isa, ctx.get_data_type(sig.args[1].dtype))
+            a_row, a_col, b_row, c_row = map(e.bytes, (a_row, a_col, b_row, c_row))
+            w = Walk(offsets, count, bias, relu, lanes)
+
+            def emit(e, masks):
+                _tiles(e, masks, m, (a, a_row, a_col), (b, b_row), (c, c_row), k, add, w)
+
+            _by_columns(e, columns, emit)
+            return ctx.get_dummy_value()
+
+        args = m, a, a_row, a_col, offsets, count, k, b, b_row, c, c_row, columns, bias, relu, add
+        return types.void(*args), codegen
+
+    return walk
+
+
 def make_pack(isa):
     """Return the intrinsic that copies a panel of B, padded with zeros to whole panels.
 
@@ -298,7 +397,7 @@ def make_pack(isa):
     @intrinsic
     def pack(tyctx, k, b, b_row, columns, out):
         def codegen(ctx, builder, sig, args):
-            e = _Emitter(builder, isa, ctx.get_data_type(sig.args[1].dtype))
+            e = Emitter(builder, isa, ctx.get_data_type(sig.args[1].dtype))
             k, b, b_row, columns, out = args
             b_row = e.bytes(b_row)
 
@@ -329,7 +428,7 @@ def make_pack_transposed(isa):
     @intrinsic
     def pack_transposed(tyctx, k, b, b_row, columns, out):
         def codegen(ctx, builder, sig, args):
-            e = _Emitter(builder, isa, ctx.get_data_type(sig.args[1].dtype))
+            e = Emitter(builder, isa, ctx.get_data_type(sig.args[1].dtype))
             k, b, b_row, columns, out = args
             b_row, last = e.bytes(b_row), builder.sub(columns, _INT(1))
             with cgutils.for_range(builder, _INT(ACROSS)) as loop:
@@ -445,81 +544,3 @@ def itemsize(tyctx, pointer):
         return _INT(ctx.get_abi_sizeof(ctx.get_data_type(sig.args[0].dtype)))
 
     return types.int64(pointer), codegen
-
-
-# ---- the product in blocks ---------------------------------------------------------------------
-
-#: Depth of a block: the deeper, the less often C is read and written.
-_BLOCK_K = 512
-#: Rows of a block, whole tiles of every height, such that its A stays in the second-level cache.
-_BLOCK_M = 504
-#: Elements by which packed rows of A are spread, so that they do not share cache sets.
-_SPREAD = 16
-#: Rows from which on packing B pays, in general and where its rows share cache sets.
-_PACK_ROWS, _PACK_ROWS_ALIASED = 512, 28
-#: Columns from which on packing A pays where its rows share cache sets.
-_PACK_COLUMNS = 64
-
-#: The instruction set that numba compiles for here.
-HOST = host_isa()
-_WIDTH, _MASKS = ACROSS * HOST.width, HOST.masks
-_panel, _pack, _pack_transposed = make_panel(HOST), make_pack(HOST), make_pack_transposed(HOST)
-
-
-@helper
-def _aliases(stride):
-    """Whether lines a stride of bytes apart share few sets of the cache, 4096 bytes in all."""
-    rest = stride % 4096
-    return stride > 4032 and min(rest, 4096 - rest) < 64
-
-
-def _product(ta, tb, m, n, k, a, lda, b, ldb, c, ldc, accumulate):
-    """C (m, n) = (C +) op(A) @ op(B), in blocks."""
-    size = itemsize(a)
-    width = _WIDTH // size
-    a_row, a_col = (1, lda) if ta else (lda, 1)
-    pack_a = n >= _PACK_COLUMNS and _aliases(lda * size)
-    pack_b = tb or m >= (_PACK_ROWS_ALIASED if _aliases(ldb * size) else _PACK_ROWS)
-    block_m, block_k = min(m, _BLOCK_M), min(k, _BLOCK_K)
-    spread = (block_m if ta else block_k) + _SPREAD
-    size_a = (block_k if ta else block_m) * spread if pack_a else 0
-    size_b = (block_k + width) * width if pack_b or not _MASKS else 0
-    buffer = np.empty((size_a + size_b) * size, np.uint8)
-    packed_b = cast(data(buffer), b)
-    packed_a = offset(packed_b, size_b)
-    for i in range(0, m, _BLOCK_M):
-        rows = min(_BLOCK_M, m - i)
-        for p in range(0, k, _BLOCK_K):
-            depth = min(_BLOCK_K, k - p)
-            x, x_row, x_col = offset(a, i * a_row + p * a_col), a_row, a_col
-            if pack_a:
-                for q in range(depth if ta else rows):
-                    to = offset(packed_a, q * spread)
-                    copy(offset(x, q * lda), to, rows if ta else depth)
-                x, x_row, x_col = packed_a, (1 if ta else spread), (spread if ta else 1)
-            for j in range(0, n, width):
-                columns = min(width, n - j)
-                y, y_row = packed_b, width
-                if tb:
-                    _pack_transposed(depth, offset(b, j * ldb + p), ldb, columns, y)
-                elif pack_b or (columns < width and not _MASKS):
-                    _pack(depth, offset(b, p * ldb + j), ldb, columns, y)
-                else:
-                    y, y_row = offset(b, p * ldb + j), ldb
-                z, add = offset(c, i * ldc + j), accumulate != 0 or p > 0
-                _panel(rows, x, x_row, x_col, y, y_row, z, ldc, depth, columns, add)
-    if k <= 0 and accumulate == 0:
-        for i in range(m):
-            for j in range(n):
-                set_zero(offset(c, i * ldc + j))
-
-
-def build(isa, dtype, cache=False):
-    """Compile the product for an instruction set and a dtype as a C function."""
-    names = {"_WIDTH": ACROSS * isa.width, "_MASKS": isa.masks, "_panel": make_panel(isa)}
-    names |= {"_pack": make_pack(isa), "_pack_transposed": make_pack_transposed(isa)}
-    function = _product if isa == HOST else FunctionType(_product.__code__, globals() | names)
-    function = renamed(function, f"_product_{np.dtype(dtype).name}")
-    pointer = types.CPointer(FLOATS[np.dtype(dtype)])
-    signature = types.void(*[types.int64] * 5, *[pointer, types.int64] * 3, types.int64)
-    return cfunc(signature, **(JIT | {"cache": cache}))(function)

@@ -139,8 +139,8 @@ def kernel(spec):
     ----------
     spec : str
         The arguments' types: ``f3`` a three-dimensional array of the kernel's floating dtype,
-        ``g1`` float64, ``l2`` int64, ``w1`` int32, ``h1`` uint16, ``b2`` uint8, ``i`` an int64 scalar. Arrays
-        may have any strides, but the last axis is contiguous by contract.
+        ``g1`` float64, ``l2`` int64, ``w1`` int32, ``h1`` uint16, ``b2`` uint8, ``i`` an int64
+        scalar. Arrays may have any strides, but the last axis is contiguous by contract.
 
     Notes
     -----

@@ -1,6 +1,8 @@
 """Dense layers: matrix product, bias and activation in one call, and the way back."""
 
-from skdeep._kernels.cpu._numba import as_c, kernel, njit_inline
+import numpy as np
+
+from skdeep._kernels.cpu._numba import as_c, helper, kernel, njit_inline
 from skdeep._kernels.cpu.gemm import gemm
 from skdeep._kernels.scalar import logistic, tanh
 
@@ -89,26 +91,47 @@ def _begin_pullback(ct, dz, s):
         s[j] = 0
 
 
+#: Units below which rows are taken together, so that a loop over them is long enough for vectors.
+_NARROW, _TOGETHER = 32, 16
+
+
+@helper
+def _masked_sums(y, d, start, stop, relu, s):
+    """d = d where y > 0 (or relu is not set), from start to stop, and its sums over rows in s."""
+    zero, width = y.dtype.type(0), s.size
+    for i in range(start, stop, width):
+        v, r = y[i : i + width], d[i : i + width]
+        if relu:
+            for j in range(width):
+                t = r[j] if v[j] > 0 else zero
+                r[j] = t
+                s[j] += t
+        else:
+            for j in range(width):
+                s[j] += r[j]
+
+
 @kernel("f3 f3 i f3 f2")
 def linear_pullback(ct, y, activation, dz, db):
     """dz = ct * slope(y), the slope written in the output; db = dz summed over the batch.
 
     Activations as in `linear`. `dz` may be `ct`.
     """
-    T = y.dtype.type
+    units, relu = y.shape[2], activation == 1
+    together = _TOGETHER if units < _NARROW else 1
+    size, width = y.shape[1] * units, together * units
+    sums = np.empty(width, y.dtype)
     for m in range(y.shape[0]):
-        y2, d2, s = as_c(y[m]), as_c(dz[m]), as_c(db[m])
-        _begin_pullback(as_c(ct[m]), d2, s)
-        for i in range(y2.shape[0]):
-            v, d = y2[i], d2[i]
-            if activation == 1:
-                for j in range(s.size):
-                    t = d[j] if v[j] > 0 else T(0)
-                    d[j] = t
-                    s[j] += t
-            else:
-                for j in range(s.size):
-                    s[j] += d[j]
+        s = as_c(db[m])
+        _begin_pullback(as_c(ct[m]), as_c(dz[m]), s)
+        y1, d1 = as_c(y[m]).reshape(size), as_c(dz[m]).reshape(size)
+        whole = size - size % width
+        for j in range(width):
+            sums[j] = 0
+        _masked_sums(y1, d1, 0, whole, relu, sums)
+        for j in range(width):
+            s[j % units] += sums[j]
+        _masked_sums(y1, d1, whole, size, relu, s)
 
 
 @kernel("f3 f3 i f3 f2")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skdeep._kernels.cpu._numba import as_c, kernel
+from skdeep._kernels.cpu._numba import as_c, kernel, njit_inline
 
 
 @kernel("f1 f1 f1")
@@ -32,6 +32,33 @@ def accumulate(x, first, out):
         else:
             for i in range(o.size):
                 o[i] += a[i]
+
+
+@njit_inline
+def _put_columns(x, start, out):
+    for i in range(out.shape[0]):
+        r, o = x[i], out[i]
+        for j in range(r.size):
+            o[start + j] = r[j]
+
+
+@kernel("f2 f2 f2 f2 f2 f2 f2")
+def concatenate(a, b, c, d, e, f, out):
+    """Put the columns of six matrices side by side; those that are not wanted have none."""
+    o, start = as_c(out), 0
+    for x in (a, b, c, d, e, f):
+        _put_columns(as_c(x), start, o)
+        start += x.shape[1]
+
+
+@kernel("f2 i f2")
+def take_columns(x, start, out):
+    """out = the columns of x from `start` on, as many as `out` has."""
+    a, o = as_c(x), as_c(out)
+    for i in range(o.shape[0]):
+        r, t = a[i], o[i]
+        for j in range(t.size):
+            t[j] = r[start + j]
 
 
 @kernel("f3 f2")

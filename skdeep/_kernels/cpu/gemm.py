@@ -2,73 +2,123 @@
 
 Every element of C is one chain of fused multiply-adds in the order of k, so its bits depend on
 its row of op(A) and its column of op(B) alone: not on the batch it stands in, the blocking or the
-alignment. How the blocks are cut is therefore free to follow the caches.
+alignment. How the blocks are cut is therefore free to follow the caches: Goto and van de Geijn,
+"Anatomy of high-performance matrix multiplication", ACM Transactions on Mathematical Software 34
+(2008), but packing only what pays.
 
-The product is compiled once for each dtype, apart from the kernels that use it: `gemm` calls it
-through a table of addresses, whose entries compile it (or load it from numba's cache) when first
-called.
+The product is compiled once for each dtype, apart from the kernels that use it (`Indirect`).
 """
 
-import ctypes
+from types import FunctionType
 
-import llvmlite.binding as llvm
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core.compiler_lock import global_compiler_lock
+from numba import cfunc
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from skdeep._kernels.cpu._microkernel import HOST, build, data
-from skdeep._kernels.cpu._numba import FLOATS, JIT, helper
-
-_DTYPES = tuple(FLOATS)
-#: Where compiled callers find the product for each dtype; they know the table by its symbol.
-_TABLE = np.zeros(len(_DTYPES), np.uintp)
-_SYMBOL = "skdeep_gemm_table"
-_PROTOTYPE = ctypes.CFUNCTYPE(
-    None,
-    *[ctypes.c_int64] * 5,
-    *[ctypes.c_void_p, ctypes.c_int64] * 3,
-    ctypes.c_int64,
+from skdeep._kernels.cpu._indirect import Indirect, fill_nan
+from skdeep._kernels.cpu._microkernel import (
+    ACROSS,
+    HOST,
+    cast,
+    copy,
+    data,
+    itemsize,
+    make_pack,
+    make_pack_transposed,
+    make_panel,
+    offset,
+    set_zero,
 )
+from skdeep._kernels.cpu._numba import FLOATS, JIT, helper, renamed
+
+# ---- the product in blocks ---------------------------------------------------------------------
+
+#: Depth of a block: the deeper, the less often C is read and written.
+_BLOCK_K = 512
+#: Rows of a block, whole tiles of every height, such that its A stays in the second-level cache.
+_BLOCK_M = 504
+#: Elements by which packed rows of A are spread, so that they do not share cache sets.
+_SPREAD = 16
+#: Rows from which on packing B pays, in general and where its rows share cache sets.
+_PACK_ROWS, _PACK_ROWS_ALIASED = 512, 28
+#: Columns from which on packing A pays where its rows share cache sets.
+_PACK_COLUMNS = 64
+
+_WIDTH, _MASKS = ACROSS * HOST.width, HOST.masks
+_panel, _pack, _pack_transposed = make_panel(HOST), make_pack(HOST), make_pack_transposed(HOST)
 
 
-def _resolve(dtype):
-    """Put the compiled product for a dtype into the table, once, and return its address."""
-    slot = _DTYPES.index(dtype)
-    with global_compiler_lock:
-        if dtype not in _built:
-            _built[dtype] = build(HOST, dtype, cache=JIT["cache"])
-            _TABLE[slot] = _built[dtype].address
-    return int(_TABLE[slot])
+@helper
+def _aliases(stride):
+    """Whether lines a stride of bytes apart share few sets of the cache, 4096 bytes in all."""
+    rest = stride % 4096
+    return stride > 4032 and min(rest, 4096 - rest) < 64
 
 
-def _poison(dtype, m, n, c, ldc):
-    """Fill C with NaN: an exception is only reported here, as compiled code lets none through."""
-    for i in range(m):
-        row = (ctypes.c_char * (n * dtype.itemsize)).from_address(c + i * ldc * dtype.itemsize)
-        np.frombuffer(row, dtype)[:] = np.nan
+def _product(ta, tb, m, n, k, a, lda, b, ldb, c, ldc, accumulate):
+    """C (m, n) = (C +) op(A) @ op(B), in blocks."""
+    size = itemsize(a)
+    width = _WIDTH // size
+    a_row, a_col = (1, lda) if ta else (lda, 1)
+    pack_a = n >= _PACK_COLUMNS and _aliases(lda * size)
+    pack_b = tb or m >= (_PACK_ROWS_ALIASED if _aliases(ldb * size) else _PACK_ROWS)
+    block_m, block_k = min(m, _BLOCK_M), min(k, _BLOCK_K)
+    spread = (block_m if ta else block_k) + _SPREAD
+    size_a = (block_k if ta else block_m) * spread if pack_a else 0
+    size_b = (block_k + width) * width if pack_b or not _MASKS else 0
+    buffer = np.empty((size_a + size_b) * size, np.uint8)
+    packed_b = cast(data(buffer), b)
+    packed_a = offset(packed_b, size_b)
+    for i in range(0, m, _BLOCK_M):
+        rows = min(_BLOCK_M, m - i)
+        for p in range(0, k, _BLOCK_K):
+            depth = min(_BLOCK_K, k - p)
+            x, x_row, x_col = offset(a, i * a_row + p * a_col), a_row, a_col
+            if pack_a:
+                for q in range(depth if ta else rows):
+                    to = offset(packed_a, q * spread)
+                    copy(offset(x, q * lda), to, rows if ta else depth)
+                x, x_row, x_col = packed_a, (1 if ta else spread), (spread if ta else 1)
+            for j in range(0, n, width):
+                columns = min(width, n - j)
+                y, y_row = packed_b, width
+                if tb:
+                    _pack_transposed(depth, offset(b, j * ldb + p), ldb, columns, y)
+                elif pack_b or (columns < width and not _MASKS):
+                    _pack(depth, offset(b, p * ldb + j), ldb, columns, y)
+                else:
+                    y, y_row = offset(b, p * ldb + j), ldb
+                z, add = offset(c, i * ldc + j), accumulate != 0 or p > 0
+                _panel(rows, x, x_row, x_col, y, y_row, z, ldc, depth, columns, add)
+    if k <= 0 and accumulate == 0:
+        for i in range(m):
+            for j in range(n):
+                set_zero(offset(c, i * ldc + j))
 
 
-def _first_call(dtype):
-    """Return what the table holds until the product for a dtype is compiled."""
-
-    def resolve_and_call(*args):
-        try:
-            address = _resolve(dtype)
-        except BaseException:
-            _poison(dtype, *args[2:4], *args[9:11])
-            raise
-        _PROTOTYPE(address)(*args)
-
-    return _PROTOTYPE(resolve_and_call)
+def build(isa, dtype, cache=False):
+    """Compile the product for an instruction set and a dtype as a C function."""
+    names = {"_WIDTH": ACROSS * isa.width, "_MASKS": isa.masks, "_panel": make_panel(isa)}
+    names |= {"_pack": make_pack(isa), "_pack_transposed": make_pack_transposed(isa)}
+    function = _product if isa == HOST else FunctionType(_product.__code__, globals() | names)
+    function = renamed(function, f"_product_{np.dtype(dtype).name}")
+    signature = PRODUCT.signature(FLOATS[np.dtype(dtype)])
+    return cfunc(signature, **(JIT | {"cache": cache}))(function)
 
 
-_built = {}
-_first_calls = [_first_call(dtype) for dtype in _DTYPES]
-_TABLE[:] = [ctypes.cast(f, ctypes.c_void_p).value for f in _first_calls]
-llvm.add_symbol(_SYMBOL, _TABLE.ctypes.data)
+def _poison(dtype, *args):
+    rows, columns, c, stride = *args[2:4], *args[9:11]
+    fill_nan(dtype, c, rows, columns, stride)
+
+
+#: The product for each dtype, as kernels call it.
+PRODUCT = Indirect(
+    "skdeep_gemm_table",
+    "iiiii" + "fi" * 3 + "i",
+    lambda dtype: build(HOST, dtype, cache=JIT["cache"]),
+    _poison,
+)
 
 
 @intrinsic
@@ -77,23 +127,7 @@ def _call(tyctx, ta, tb, m, n, k, a, lda, b, ldb, c, ldc, accumulate):
     dtypes = {x.dtype for x in (a, b, c)}
     if len(dtypes) > 1 or not dtypes <= set(FLOATS.values()):
         raise TypingError(f"gemm takes arrays all float32 or all float64, not {a}, {b}, {c}")
-    pointer = types.CPointer(c.dtype)
-    integers = [types.int64] * 5
-    signature = types.void(*integers, *[pointer, types.int64] * 3, types.int64)
-
-    def codegen(ctx, builder, sig, args):
-        dtype = next(d for d, ty in FLOATS.items() if ty == sig.args[5].dtype)
-        _resolve(dtype)  # so that an error in compiling it is raised here
-        word = ir.IntType(8 * _TABLE.itemsize)
-        if _SYMBOL not in builder.module.globals:
-            ir.GlobalVariable(builder.module, ir.ArrayType(word, len(_DTYPES)), _SYMBOL)
-        table = builder.module.globals[_SYMBOL]
-        entry = builder.gep(table, [ir.IntType(32)(0), ir.IntType(32)(_DTYPES.index(dtype))])
-        fnty = ir.FunctionType(ir.VoidType(), [x.type for x in args])
-        builder.call(builder.inttoptr(builder.load(entry), fnty.as_pointer()), args)
-        return ctx.get_dummy_value()
-
-    return signature, codegen
+    return PRODUCT.signature(c.dtype), PRODUCT.emit
 
 
 @helper

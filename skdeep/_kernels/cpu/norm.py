@@ -64,19 +64,16 @@ def _batch_statistics(x, shift, s, q, mean, m2):
 
 
 @_inline
-def _normalize_rows(x, mean, scale, beta, y):
+def _normalize_rows(x, mean, scale, beta, floor, y):
     for i in range(x.shape[0]):
         xi, yi = x[i], y[i]
         for j in range(yi.size):
-            yi[j] = (xi[j] - mean[j]) * scale[j] + beta[j]
+            z = (xi[j] - mean[j]) * scale[j] + beta[j]
+            yi[j] = floor if z < floor else z  # a NaN stays
 
 
-@kernel("f3 f2 f2 f1 f3 f2 f2 f2 g3")
-def batch_norm(x, gamma, beta, eps, y, mean, variance, rstd, sums):
-    """y = (x - mean) * rstd * gamma + beta over rows; rstd = 1 / sqrt(variance + eps).
-
-    `variance` is divided by the number of rows; sums (M, 2, C) is scratch.
-    """
+@_inline
+def _batch_norm(x, gamma, beta, eps, floor, y, mean, variance, rstd, sums):
     n = x.shape[1]
     for m in range(x.shape[0]):
         x2, g, mu = as_c(x[m]), as_c(gamma[m]), as_c(mean[m])
@@ -85,9 +82,24 @@ def batch_norm(x, gamma, beta, eps, y, mean, variance, rstd, sums):
         for j in range(mu.size):
             r[j] = 1.0 / np.sqrt(m2[j] / n + eps[0])
             var[j] = r[j] * g[j]  # until the rows are done
-        _normalize_rows(x2, mu, var, as_c(beta[m]), as_c(y[m]))
+        _normalize_rows(x2, mu, var, as_c(beta[m]), floor, as_c(y[m]))
         for j in range(mu.size):
             var[j] = m2[j] / n
+
+
+@kernel("f3 f2 f2 f1 f3 f2 f2 f2 g3")
+def batch_norm(x, gamma, beta, eps, y, mean, variance, rstd, sums):
+    """y = (x - mean) * rstd * gamma + beta over rows; rstd = 1 / sqrt(variance + eps).
+
+    `variance` is divided by the number of rows; sums (M, 2, C) is scratch.
+    """
+    _batch_norm(x, gamma, beta, eps, y.dtype.type(-np.inf), y, mean, variance, rstd, sums)
+
+
+@kernel("f3 f2 f2 f1 f3 f2 f2 f2 g3")
+def batch_norm_relu(x, gamma, beta, eps, y, mean, variance, rstd, sums):
+    """`batch_norm`, and 0 where the result is negative."""
+    _batch_norm(x, gamma, beta, eps, y.dtype.type(0), y, mean, variance, rstd, sums)
 
 
 @kernel("f3 f2 f2 f2 f2 f1 f3 f2")
@@ -97,36 +109,63 @@ def normalize(x, mean, variance, gamma, beta, eps, y, scale):
         var, g, a = as_c(variance[m]), as_c(gamma[m]), as_c(scale[m])
         for j in range(a.size):
             a[j] = g[j] / np.sqrt(var[j] + eps[0])
-        _normalize_rows(as_c(x[m]), as_c(mean[m]), a, as_c(beta[m]), as_c(y[m]))
+        floor = y.dtype.type(-np.inf)
+        _normalize_rows(as_c(x[m]), as_c(mean[m]), a, as_c(beta[m]), floor, as_c(y[m]))
+
+
+@_inline
+def _open(c, x, mean, scale, beta, relu, zero):
+    """Return the cotangent in front of the activation, whose input is computed again."""
+    return c if not relu or (x - mean) * scale + beta > 0 else zero
+
+
+@_inline
+def _pull(c2, x2, g, beta, mu, r, relu, d2, dg, db, sg, sb):
+    """Pull one member's cotangents back; beta matters to relu alone."""
+    n, zero = c2.shape[0], d2.dtype.type(0)
+    for j in range(mu.size):
+        sg[j] = sb[j] = dg[j] = db[j] = 0
+    for i in range(n):
+        ci, xi = c2[i], x2[i]
+        for j in range(mu.size):
+            c = _open(ci[j], xi[j], mu[j], r[j] * g[j], beta[j], relu, zero)
+            db[j] += c
+            dg[j] += c * (xi[j] - mu[j])
+        if (i + 1) % _BLOCK == 0 or i + 1 == n:
+            _gather(sg, sb, dg, db)
+    for j in range(mu.size):  # the means that the second pass takes off
+        db[j] = sb[j] / n
+        dg[j] = sg[j] * r[j] * r[j] / n
+    for i in range(n):
+        ci, xi, di = c2[i], x2[i], d2[i]
+        for j in range(mu.size):
+            c = _open(ci[j], xi[j], mu[j], r[j] * g[j], beta[j], relu, zero)
+            di[j] = (c - db[j] - (xi[j] - mu[j]) * dg[j]) * (r[j] * g[j])
+    for j in range(mu.size):
+        db[j] = sb[j]
+        dg[j] = sg[j] * r[j]
 
 
 @kernel("f3 f3 f2 f2 f2 f3 f2 f2 g3")
 def batch_norm_pullback(ct, x, gamma, mean, rstd, dx, dgamma, dbeta, sums):
     """The cotangents of x, gamma and beta, the statistics depending on x; sums is scratch."""
-    n = x.shape[1]
     for m in range(x.shape[0]):
-        c2, x2, d2 = as_c(ct[m]), as_c(x[m]), as_c(dx[m])
         g, mu, r = as_c(gamma[m]), as_c(mean[m]), as_c(rstd[m])
         dg, db, sg, sb = as_c(dgamma[m]), as_c(dbeta[m]), as_c(sums[m, 0]), as_c(sums[m, 1])
-        for j in range(mu.size):
-            sg[j] = sb[j] = dg[j] = db[j] = 0
-        for i in range(n):
-            ci, xi = c2[i], x2[i]
-            for j in range(mu.size):
-                db[j] += ci[j]
-                dg[j] += ci[j] * (xi[j] - mu[j])
-            if (i + 1) % _BLOCK == 0 or i + 1 == n:
-                _gather(sg, sb, dg, db)
-        for j in range(mu.size):  # the means that the second pass takes off
-            db[j] = sb[j] / n
-            dg[j] = sg[j] * r[j] * r[j] / n
-        for i in range(n):
-            ci, xi, di = c2[i], x2[i], d2[i]
-            for j in range(mu.size):
-                di[j] = (ci[j] - db[j] - (xi[j] - mu[j]) * dg[j]) * (r[j] * g[j])
-        for j in range(mu.size):
-            db[j] = sb[j]
-            dg[j] = sg[j] * r[j]
+        _pull(as_c(ct[m]), as_c(x[m]), g, mu, mu, r, False, as_c(dx[m]), dg, db, sg, sb)
+
+
+# The words of a call are counted: three arrays are (M, N * C) here.
+@kernel("f2 f2 f2 f2 f2 f2 f2 f2 f2 g3")
+def batch_norm_relu_pullback(ct, x, gamma, beta, mean, rstd, dx, dgamma, dbeta, sums):
+    """`batch_norm_pullback` of `batch_norm_relu`."""
+    rows = (x.shape[1] // gamma.shape[1], gamma.shape[1])
+    for m in range(x.shape[0]):
+        c2, x2 = as_c(ct[m]).reshape(rows), as_c(x[m]).reshape(rows)
+        d2 = as_c(dx[m]).reshape(rows)
+        g, b, mu, r = as_c(gamma[m]), as_c(beta[m]), as_c(mean[m]), as_c(rstd[m])
+        dg, db, sg, sb = as_c(dgamma[m]), as_c(dbeta[m]), as_c(sums[m, 0]), as_c(sums[m, 1])
+        _pull(c2, x2, g, b, mu, r, True, d2, dg, db, sg, sb)
 
 
 @_inline

@@ -50,6 +50,12 @@ def composed_norm(x, gamma, beta, eps, over):
     return _normalize(x, mean, rstd, gamma, beta, over), mean, variance, rstd
 
 
+def composed_norm_relu(x, gamma, beta, eps, over):
+    """Return (max(y, 0), mean, variance, rstd) in NumPy functions."""
+    y, *statistics = composed_norm(x, gamma, beta, eps, over)
+    return np.maximum(y, 0), *statistics
+
+
 def composed_pullback(ct, x, gamma, mean, rstd, over):
     """Return the cotangents of x, gamma and beta in NumPy functions.
 
@@ -61,6 +67,12 @@ def composed_pullback(ct, x, gamma, mean, rstd, over):
     inner = _expand(_mean(g * z, over), x, over)
     dx = (g - _expand(_mean(g, over), x, over) - z * inner) * r
     return dx, sum_(ct * z, _axes(x, "rows")), sum_(ct, _axes(x, "rows"))
+
+
+def composed_relu_pullback(ct, x, gamma, beta, mean, rstd, over):
+    """Return the cotangents of x, gamma and beta, `ct` being that of the relu's output."""
+    opened = np.where(_normalize(x, mean, rstd, gamma, beta, over) > 0, ct, 0.0)
+    return composed_pullback(opened, x, gamma, mean, rstd, over)
 
 
 def _by_composition(p, f):
@@ -109,26 +121,20 @@ def _sums_shape(x):
     return (x.shape[0], 2, x.shape[-1])
 
 
-def _lower_norm(args, outs, eps, over):
-    k, e = _kernels(), np.array([eps], outs[0].dtype)
-    if over == "channels":
-        return member_call(k.layer_norm, (*args, e), outs)
-    return member_call(k.batch_norm, (*args, e), outs)
-
-
 def _norm_shapes(x, gamma, beta, eps, over):
     scratch = [_sums_shape(x)] if over == "rows" else []
     return (x.shape, *[_statistic_shape(x, over)] * 3, *scratch)
 
 
-def _norm_vjp(cts, ans, x, gamma, beta, eps, over):
+def _norm_vjp(pullback, cts, ans, x, over):
+    """Return the thunks of x, gamma and beta; `pullback` pulls back the cotangent of y."""
     ct, ct_mean, ct_variance, ct_rstd = cts[:4]
     mean, rstd = ans[1], ans[3]
     pulled = []
 
     def pull(i):
         if not pulled:
-            pulled.extend(_PULLBACKS[over](ct, x, gamma, mean, rstd, over=over)[:3])
+            pulled.extend(pullback(ct)[:3])
         return pulled[i]
 
     def dx():
@@ -149,38 +155,70 @@ def _norm_vjp(cts, ans, x, gamma, beta, eps, over):
     return dx, lambda: pull(1), lambda: pull(2)
 
 
-def _lower_pullback(args, outs, over):
-    k = _kernels()
-    return member_call(
-        k.batch_norm_pullback if over == "rows" else k.layer_norm_pullback, args, outs
-    )
+def _norm(name, over, composed, pullback):
+    """Return the primitive that normalises over some axes."""
+    n_out = 5 if over == "rows" else 4
 
+    def lower(args, outs, eps, over):
+        return member_call(
+            getattr(_kernels(), name), (*args, np.array([eps], outs[0].dtype)), outs
+        )
 
-def _pair(over, n_out):
-    """Return the primitive that normalises over some axes, and its pullback."""
-    name = "batch_norm" if over == "rows" else "layer_norm"
-    scratch = (np.dtype(np.float64),)
+    def vjp(cts, ans, x, gamma, beta, eps, over):
+        return _norm_vjp(lambda ct: pullback(ct, ans, x, gamma, beta), cts, ans, x, over)
+
     norm = Primitive(
         name,
         n_out=n_out,
         shape=_norm_shapes,
-        dtype=lambda x, *_: (x.dtype,) * 4 + scratch * (n_out - 4),
-        lower=_lower_norm,
+        dtype=lambda x, *_: (x.dtype,) * 4 + (np.dtype(np.float64),) * (n_out - 4),
+        lower=lower,
     )
-    pullback = Primitive(
-        f"{name}_pullback",
-        n_out=4,
-        shape=lambda ct, x, gamma, *_, over: (x.shape, *[gamma.shape] * 2, _sums_shape(x)),
-        dtype=lambda ct, x, *_: (x.dtype,) * 3 + scratch,
-        lower=_lower_pullback,
-    )
-    norm.rules(_norm_vjp, _by_composition(norm, composed_norm).jvp)
-    return norm, _by_composition(pullback, composed_pullback)
+    return norm.rules(vjp, _by_composition(norm, composed).jvp)
 
 
-_batch_norm, _batch_norm_pullback = _pair("rows", 5)
-_layer_norm, _layer_norm_pullback = _pair("channels", 4)
-_PULLBACKS = {"rows": _batch_norm_pullback, "channels": _layer_norm_pullback}
+def _norm_pullback(name, composed):
+    """Return the primitive of a pullback: the cotangents of x, gamma and beta, and scratch."""
+    return _by_composition(
+        Primitive(
+            name,
+            n_out=4,
+            shape=lambda ct, x, gamma, *_, over: (x.shape, *[gamma.shape] * 2, _sums_shape(x)),
+            dtype=lambda ct, x, *_: (x.dtype,) * 3 + (np.dtype(np.float64),),
+            lower=lambda args, outs, over: member_call(getattr(_kernels(), name), args, outs),
+        ),
+        composed,
+    )
+
+
+_batch_norm_pullback = _norm_pullback("batch_norm_pullback", composed_pullback)
+_batch_norm_relu_pullback = _norm_pullback("batch_norm_relu_pullback", composed_relu_pullback)
+_layer_norm_pullback = _norm_pullback("layer_norm_pullback", composed_pullback)
+_batch_norm = _norm(
+    "batch_norm",
+    "rows",
+    composed_norm,
+    lambda ct, ans, x, gamma, beta: _batch_norm_pullback(
+        ct, x, gamma, ans[1], ans[3], over="rows"
+    ),
+)
+_batch_norm_relu = _norm(
+    "batch_norm_relu",
+    "rows",
+    composed_norm_relu,
+    lambda ct, ans, x, gamma, beta: _batch_norm_relu_pullback(
+        ct, x, gamma, beta, ans[1], ans[3], over="rows"
+    ),
+)
+_layer_norm = _norm(
+    "layer_norm",
+    "channels",
+    composed_norm,
+    lambda ct, ans, x, gamma, beta: _layer_norm_pullback(
+        ct, x, gamma, ans[1], ans[3], over="channels"
+    ),
+)
+_BATCH_NORMS = {"identity": _batch_norm, "relu": _batch_norm_relu}
 
 
 def _lower_normalize(args, outs, eps):
@@ -230,7 +268,7 @@ def _check(x, eps, least, **per_channel):
     return float(eps)
 
 
-def batch_norm(x, gamma, beta, *, eps=1e-5):
+def batch_norm(x, gamma, beta, *, eps=1e-5, activation="identity"):
     """Normalise every channel over the batch (and positions), in training.
 
     Parameters
@@ -242,11 +280,13 @@ def batch_norm(x, gamma, beta, *, eps=1e-5):
     eps : float, default=1e-5
         What is added to the variance; positive, so that one sample or a constant channel gives
         `beta` and never NaN.
+    activation : {"identity", "relu"}, default="identity"
+        The activation that is fused into the passes, forth and back.
 
     Returns
     -------
     y : array of the shape of `x`
-        ``(x - mean) / sqrt(variance + eps) * gamma + beta``.
+        ``(x - mean) / sqrt(variance + eps) * gamma + beta``, activated.
     mean, variance : array of shape (n_members, n_channels)
         The statistics of each member over all axes between the first and the last; the variance
         is divided by the number of values. Their derivatives are supported as well.
@@ -256,7 +296,8 @@ def batch_norm(x, gamma, beta, *, eps=1e-5):
     TypeError
         If `x` is not a floating array.
     ValueError
-        If a shape or a dtype does not fit, an axis is empty, or `eps` is not positive.
+        If a shape or a dtype does not fit, an axis is empty, `eps` is not positive, or the
+        activation is another one.
 
     Notes
     -----
@@ -279,7 +320,9 @@ def batch_norm(x, gamma, beta, *, eps=1e-5):
     (array([-1.,  1.]), array([2.]), array([1.]))
     """
     eps = _check(x, eps, 3, gamma=gamma, beta=beta)
-    return _batch_norm(x, gamma, beta, eps=eps, over="rows")[:3]
+    if activation not in _BATCH_NORMS:
+        raise ValueError(f"activation={activation!r} must be one of {sorted(_BATCH_NORMS)}")
+    return _BATCH_NORMS[activation](x, gamma, beta, eps=eps, over="rows")[:3]
 
 
 def normalize(x, mean, variance, gamma, beta, *, eps=1e-5):

@@ -1,5 +1,6 @@
 """Shape operations, indexing and sums: everything that is linear and moves elements."""
 
+import math
 import operator
 
 import numpy as np
@@ -373,17 +374,67 @@ def _joined_shape(*arrays, axis):
     return (*s[0][:axis], sum(t[axis] for t in s), *s[0][axis + 1 :])
 
 
+def _matrices(arrays, axis):
+    """Return arrays as matrices whose columns are all from the axis on; None where they are not.
+
+    None as well where the compiled kernels do not take them.
+    """
+    dtype = arrays[-1].dtype
+    plain = dtype in (np.float32, np.float64) and all(
+        a.dtype == dtype and a.flags.c_contiguous and a.flags.writeable and a.size for a in arrays
+    )
+    return [a.reshape(math.prod(a.shape[:axis]), -1) for a in arrays] if plain else None
+
+
+#: Arrays that one call of the kernel joins.
+_JOINED = 6
+
+
 def _lower_concatenate(args, outs, axis):
-    return (lambda *a: np.concatenate(a[:-1], axis, out=a[-1])), (*args, outs[0])
+    matrices = _matrices([*args, *outs], axis) if len(args) <= _JOINED else None
+    if matrices is None:
+        return (lambda *a: np.concatenate(a[:-1], axis, out=a[-1])), (*args, outs[0])
+    from skdeep._kernels.cpu.elementwise import concatenate as kernel
+
+    *given, out = matrices
+    none = [out[:, :0]] * (_JOINED - len(given))
+    return kernel[out.dtype], (*given, *none, out)
+
+
+def _lower_part(args, outs, start, stop, axis):
+    matrices = _matrices([*args, *outs], axis)
+    if matrices is None:
+        key = (*(slice(None),) * axis, slice(start, stop))
+        return (lambda x, out: np.copyto(out, x[key])), (args[0], outs[0])
+    # A slice along an axis is a run of columns of the matrix from that axis on.
+    from skdeep._kernels.cpu.elementwise import take_columns
+
+    x, out = matrices
+    return take_columns[out.dtype], (x, start * (out.shape[1] // (stop - start)), out)
+
+
+def _part_shape(x, start, stop, axis):
+    return (*shape(x)[:axis], stop - start, *shape(x)[axis + 1 :])
+
+
+def _part_vjp(ct, ans, x, start, stop, axis):
+    def around(n):
+        s = shape(x)
+        return np.zeros((*s[:axis], n, *s[axis + 1 :]), x.dtype)
+
+    ends = around(start), around(shape(x)[axis] - stop)
+    return [lambda: match(_concatenate(ends[0], ct, ends[1], axis=axis), x)]
+
+
+#: A copy of the part of an array from `start` to `stop` along an axis.
+_part = Primitive("part", shape=_part_shape, lower=_lower_part)
+_part.rules(_part_vjp, lambda tangents, ans, x, **kw: match(_part(tangents[0], **kw), ans))
 
 
 def _concatenate_vjp(ct, ans, *arrays, axis):
     ends = np.cumsum([shape(a)[axis] for a in arrays]).tolist()
-    lead = (slice(None),) * axis
     return [
-        lambda a=a, end=end: match(
-            index(ct, key=(*lead, slice(end - shape(a)[axis], end), ...)), a
-        )
+        lambda a=a, end=end: match(_part(ct, start=end - shape(a)[axis], stop=end, axis=axis), a)
         for a, end in zip(arrays, ends, strict=True)
     ]
 

@@ -1,0 +1,79 @@
+"""How predictions compute a network: batch normalisation is folded into the product before it."""
+
+import numpy as np
+from sklearn.base import clone
+
+from skdeep.layers._activation import Activation
+from skdeep.layers._base import Context
+from skdeep.layers._convolution import Grouped
+from skdeep.layers._dense import Dense
+from skdeep.layers._normalization import BatchNormalization
+
+
+class Inference:
+    """A network as it predicts, with its weights as they are now.
+
+    A convolution or dense layer that batch normalisation alone reads, and that again a ReLU, are
+    one layer with other weights: ``gamma * (x @ w + b - mean) / std + beta`` is
+    ``x @ (w * s) + (b - mean) * s + beta`` with ``s = gamma / std``.
+
+    Parameters
+    ----------
+    network : Network
+        The network.
+    """
+
+    def __init__(self, network):
+        self.network = network
+        wanted = network.wanted(training=False)
+        self.end, self.steps, folded = wanted[-1], [], set()
+        for i in wanted:
+            if i in folded:
+                continue
+            node, params, out = network.nodes[i], network.params[i], i
+            layer, norm = node.layer, network.sole_reader(i)
+            if _takes_scale(layer) and _is(network, norm, BatchNormalization):
+                layer, params = _folded(network, i, norm)
+                out, after = norm, network.sole_reader(norm)
+                folded.add(norm)
+                if (
+                    _is(network, after, Activation)
+                    and network.nodes[after].layer.function == "relu"
+                ):
+                    layer, out = clone(layer).set_params(activation="relu"), after
+                    folded.add(after)
+            context = Context(site=i, hyper=network.hyper[i])
+            self.steps.append((layer, node.inputs, params, network.state[i], context, out))
+        self.last = {j: n for n, (_, inputs, *_) in enumerate(self.steps) for j in inputs}
+
+    def __call__(self, x):
+        """Return the network's output for samples of shape (M, n_samples, ...)."""
+        values = {-1: x}
+        for n, (layer, inputs, params, state, context, out) in enumerate(self.steps):
+            read = [values[j] for j in inputs]
+            y, _ = layer.apply(params, state, read if layer.merges else read[0], context)
+            values[out] = y
+            for j in inputs:  # memory stays small
+                if self.last[j] == n:
+                    values.pop(j, None)
+        return values[self.end]
+
+
+def _takes_scale(layer):
+    return isinstance(layer, Grouped | Dense) and layer.activation == "identity"
+
+
+def _is(network, i, kind):
+    return i is not None and isinstance(network.nodes[i].layer, kind)
+
+
+def _folded(network, i, norm):
+    """Return the layer of node i with the normalisation of another node in its parameters."""
+    layer, params = network.nodes[i].layer, dict(network.params[i])
+    p, state = network.params[norm], network.state[norm]
+    epsilon = network.dtype.type(network.nodes[norm].layer.epsilon)
+    scale = p["gamma"] / np.sqrt(state["variance"] + epsilon)
+    weight = params["weight"]
+    params["weight"] = weight * scale.reshape(len(scale), *(1,) * (weight.ndim - 2), -1)
+    params["bias"] = (params.get("bias", 0) - state["mean"]) * scale + p["beta"]
+    return layer if isinstance(layer, Dense) else clone(layer).set_params(use_bias=True), params

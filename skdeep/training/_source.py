@@ -1,0 +1,119 @@
+"""Where a member's samples come from: rows of arrays in memory, or a stream of blocks."""
+
+from contextlib import closing
+
+import numpy as np
+
+from skdeep._random import permutation
+from skdeep.training._step import Data
+
+
+class Rows:
+    """Some rows of arrays.
+
+    Parameters
+    ----------
+    data : Data
+        The samples, which members may share.
+    rows : ndarray of int64
+        The rows to train on.
+    shuffle : bool, default=True
+        Whether each epoch has an order of its own.
+
+    Attributes
+    ----------
+    order : ndarray of int64 of shape (1, n_rows)
+        The rows in the epoch's order (fixed memory).
+    """
+
+    def __init__(self, data, rows, shuffle=True):
+        self.data, self.rows, self.shuffle = data, np.asarray(rows, np.int64), shuffle
+        self.order = np.array(self.rows)[None]
+
+    def __len__(self):
+        return len(self.rows)
+
+    def chunks(self, seed, epoch, batch_size):
+        """Prepare an epoch; yield the number of rows that `order` begins with."""
+        if self.shuffle:
+            self.order[0] = self.rows[permutation(seed, epoch, len(self.rows))]
+        yield len(self.rows)
+
+
+class Streamed:
+    """The blocks of a stream, through a buffer of fixed size.
+
+    Parameters
+    ----------
+    stream : Stream
+        Gives the blocks of an epoch, shuffled.
+    encode : callable
+        ``encode(y)`` gives the targets as the loss takes them, from a block's y.
+    weigh : callable
+        ``weigh(targets, weight)`` gives a block's sample weights, or None.
+    sample_shape : tuple of int
+        The shape of a sample for the network.
+    dtype : dtype
+        The network's.
+    batch_size : int
+        Samples per step: the buffer holds what is left of a block for the next.
+    """
+
+    def __init__(self, stream, encode, weigh, sample_shape, dtype, batch_size):
+        self.stream, self.encode, self.weigh = stream, encode, weigh
+        self.n_samples, size = len(stream), stream.buffer_size + batch_size
+        # The first row says the kinds of targets and weights.
+        targets = encode(stream.take(1)[1])
+        weights = weigh(targets, np.ones(1) if stream.has_weight else None)
+        kind = np.int64 if targets.dtype.kind == "i" else dtype
+        self.data = Data(
+            np.zeros((size, int(np.prod(sample_shape))), dtype),
+            np.zeros((size, *targets.shape[1:]), kind),
+            None if weights is None else np.zeros(size, dtype),
+            sample_shape,
+        )
+        self.order = np.arange(size)[None]
+
+    def __len__(self):
+        return self.n_samples
+
+    def chunks(self, seed, epoch, batch_size):
+        """Fill the buffer block by block; yield how many rows of it to take.
+
+        All but the last chunk are whole batches: what is left over begins the next.
+        """
+        held, seen = 0, 0
+        # Closed, so that its readers end at once where the training is interrupted.
+        with closing(self.stream.epoch(epoch, seed, self.stream.buffer_size)) as blocks:
+            for X, y, weight in blocks:
+                seen += len(X)
+                held = self._put(held, X, y, weight)
+                whole = held - held % batch_size
+                if whole:
+                    yield whole
+                    self._keep(whole, held)
+                    held -= whole
+        if seen != self.n_samples:
+            raise ValueError(
+                f"the stream gave {seen} samples in an epoch, but {self.n_samples} when it was "
+                "counted; it must give the same samples every time"
+            )
+        if held:
+            yield held
+
+    def _put(self, held, X, y, weight):
+        """Put a block behind the rows that are held; return how many are held then."""
+        targets = self.encode(y)
+        weights = self.weigh(targets, weight)
+        end = held + len(X)
+        self.data.x[held:end] = np.reshape(X, (len(X), -1))
+        self.data.y[held:end] = targets
+        if weights is not None:
+            self.data.weight[held:end] = weights
+        return end
+
+    def _keep(self, begin, end):
+        """Move rows to the front."""
+        for a in (self.data.x, self.data.y, self.data.weight):
+            if a is not None:
+                a[: end - begin] = a[begin:end].copy()
