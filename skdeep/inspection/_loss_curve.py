@@ -1,6 +1,7 @@
 """Learning curves."""
 
-from sklearn.utils.validation import check_is_fitted
+from skdeep.inspection._fitted import unwrapped
+from skdeep.inspection._tiles import pyplot
 
 
 class LossCurveDisplay:
@@ -65,15 +66,7 @@ class LossCurveDisplay:
         TypeError
             If the estimator keeps no `loss_curve_`.
         """
-        check_is_fitted(estimator)
-        inner = estimator
-        while not hasattr(inner, "loss_curve_"):
-            if hasattr(inner, "best_estimator_"):
-                inner = inner.best_estimator_
-            elif hasattr(inner, "steps"):
-                inner = inner.steps[-1][1]
-            else:
-                raise TypeError(f"{type(inner).__name__} keeps no loss_curve_; fit a network")
+        inner, _ = unwrapped(estimator, "loss_curve_")
         display = cls(
             inner.loss_curve_,
             validation_scores=getattr(inner, "validation_scores_", None),
@@ -97,10 +90,7 @@ class LossCurveDisplay:
         -------
         self : LossCurveDisplay
         """
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError as e:
-            raise ImportError("LossCurveDisplay needs matplotlib: install the extra `plot`") from e
+        plt = pyplot("LossCurveDisplay")
         if ax is None:
             _, ax = plt.subplots()
         epochs = range(1, len(self.loss_curve) + 1)

@@ -19,7 +19,7 @@ def convert(X, dtype):
 
 
 #: Samples that go through a network at once, and the bytes of the largest output that they have.
-_BLOCK, _BYTES = 1024, 4 << 20
+_BLOCK, _BYTES = 1024, 16 << 20
 
 
 def _block(network):

@@ -96,8 +96,8 @@ class LayeredNetwork(NamedLayers, TrainedNetwork):
         """Return samples of any rank as rows, and their shape for the network."""
         if not hasattr(X, "shape"):
             X = np.asarray(X)
-        if len(X.shape) < 2:
-            return X, None  # which scikit-learn's validation refuses
+        if len(X.shape) < 2 or 0 in X.shape:  # which scikit-learn's validation refuses
+            return X if len(X.shape) < 3 else X.reshape(len(X), 0), None
         return reshaped(X, self._shape_of(tuple(X.shape[1:])), self._shape_parameter)
 
     def _validate(self, X, y, reset):

@@ -90,13 +90,13 @@ def conv(
     activation="identity",
     winograd="auto",
 ):
-    """Convolve images with filters, add a bias and apply an activation.
+    r"""Convolve images with filters, add a bias and apply an activation.
 
     Parameters
     ----------
-    x : array of shape (n_members or 1, n_samples, *spatial, n_channels)
+    x : array of shape (n_members or 1, n_samples, \*spatial, n_channels)
         The images, with one, two or three spatial axes.
-    w : array of shape (n_members, *kernel, n_channels // groups, n_filters)
+    w : array of shape (n_members, \*kernel, n_channels // groups, n_filters)
         The filters.
     b : array of shape (n_members, n_filters), default=None
         The biases; none if None.
@@ -111,7 +111,7 @@ def conv(
 
     Returns
     -------
-    array of shape (n_members, n_samples, *out, n_filters)
+    array of shape (n_members, n_samples, \*out, n_filters)
 
     Raises
     ------
@@ -172,13 +172,13 @@ def conv_transpose(
     activation="identity",
     winograd="auto",
 ):
-    """Transposed convolution: the adjoint of `conv`, its gradient with respect to the input.
+    r"""Transposed convolution: the adjoint of `conv`, its gradient with respect to the input.
 
     Parameters
     ----------
-    x : array of shape (n_members or 1, n_samples, *spatial, n_channels)
+    x : array of shape (n_members or 1, n_samples, \*spatial, n_channels)
         The images.
-    w : array of shape (n_members, *kernel, n_filters // groups, n_channels)
+    w : array of shape (n_members, \*kernel, n_filters // groups, n_channels)
         The filters, in the layout of the convolution that maps the result to the shape of `x`:
         the last axis goes with the channels of `x`.
     b : array of shape (n_members, n_filters), default=None
@@ -194,7 +194,7 @@ def conv_transpose(
 
     Returns
     -------
-    array of shape (n_members, n_samples, *out, n_filters)
+    array of shape (n_members, n_samples, \*out, n_filters)
 
     Raises
     ------

@@ -254,11 +254,11 @@ def _mapped(primitive, x, spatial, **kw):
 
 
 def max_pool(x, *, size, stride=None, padding="valid"):
-    """Return the largest value in each window of an image.
+    r"""Return the largest value in each window of an image.
 
     Parameters
     ----------
-    x : array of shape (n_members, n_samples, *spatial, n_channels)
+    x : array of shape (n_members, n_samples, \*spatial, n_channels)
         The input, float32 or float64, with one to three spatial dimensions.
     size : int or tuple of int
         The window.
@@ -270,7 +270,7 @@ def max_pool(x, *, size, stride=None, padding="valid"):
 
     Returns
     -------
-    array of shape (n_members, n_samples, *out, n_channels)
+    array of shape (n_members, n_samples, \*out, n_channels)
         A NaN in a window is its maximum. The cotangent of a maximum goes to the first cell in
         row-major order that holds it.
 
@@ -311,11 +311,11 @@ def _mean_axis(n, size, stride, before, out):
 
 
 def average_pool(x, *, size, stride=None, padding="valid"):
-    """Return the mean of the cells of the image in each window.
+    r"""Return the mean of the cells of the image in each window.
 
     Parameters
     ----------
-    x : array of shape (n_members, n_samples, *spatial, n_channels)
+    x : array of shape (n_members, n_samples, \*spatial, n_channels)
         The input, float32 or float64, with one to three spatial dimensions.
     size : int or tuple of int
         The window.
@@ -326,7 +326,7 @@ def average_pool(x, *, size, stride=None, padding="valid"):
 
     Returns
     -------
-    array of shape (n_members, n_samples, *out, n_channels)
+    array of shape (n_members, n_samples, \*out, n_channels)
 
     Raises
     ------
@@ -353,18 +353,18 @@ def average_pool(x, *, size, stride=None, padding="valid"):
 
 
 def resample(x, axes):
-    """Return weighted sums of positions along each spatial axis.
+    r"""Return weighted sums of positions along each spatial axis.
 
     Parameters
     ----------
-    x : array of shape (n_members, n_samples, *spatial, n_channels)
+    x : array of shape (n_members, n_samples, \*spatial, n_channels)
         The input, float32 or float64.
     axes : sequence of AxisMap or None
         What each spatial axis becomes; None leaves it as it is.
 
     Returns
     -------
-    array of shape (n_members, n_samples, *out, n_channels)
+    array of shape (n_members, n_samples, \*out, n_channels)
         ``out[..., i, j, :]`` is the sum of ``w * v * x[..., p, q, :]`` over the pairs (p, w) of
         row i of the first axis and (q, v) of row j of the second.
 
