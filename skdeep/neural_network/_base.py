@@ -310,7 +310,8 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
         check_is_fitted(self)
         X = self._validate_more(X)
         self._adopt_weights()
-        raw = predict(self.network_, X)
+        threads = self._options(self.network_).threads
+        raw = predict(self.network_, X, threads=threads)
         return raw.astype(np.float32 if X.dtype == np.float32 else np.float64, copy=False)
 
     def __getstate__(self):

@@ -148,6 +148,7 @@ class CNNClassifier(ClassifierNetwork, BaseCNN):
         checkpoint_activations=False,
         activation_storage=None,
         checkpoint=None,
+        n_jobs=None,
         dtype="float32",
         device="cpu",
     ):
@@ -182,6 +183,7 @@ class CNNClassifier(ClassifierNetwork, BaseCNN):
         self.checkpoint_activations = checkpoint_activations
         self.activation_storage = activation_storage
         self.checkpoint = checkpoint
+        self.n_jobs = n_jobs
         self.dtype = dtype
         self.device = device
 
@@ -271,6 +273,7 @@ default="squared_error"
         checkpoint_activations=False,
         activation_storage=None,
         checkpoint=None,
+        n_jobs=None,
         dtype="float32",
         device="cpu",
     ):
@@ -305,5 +308,6 @@ default="squared_error"
         self.checkpoint_activations = checkpoint_activations
         self.activation_storage = activation_storage
         self.checkpoint = checkpoint
+        self.n_jobs = n_jobs
         self.dtype = dtype
         self.device = device

@@ -177,7 +177,8 @@ clip_value, clip_norm, clip_global_norm : float, default=None
     Limits of the gradient: of each element, of each array's norm, of the norm of all together.
 accumulate_steps : int, default=1
     In how many parts a batch goes through the network, their gradients added up: less memory,
-    the same step but for rounding (and for batch normalisation, which sees one part at a time).
+    the same step but for rounding (and for batch normalisation, which sees one part at a time,
+    and keeps the mean of the parts' statistics).
 checkpoint_activations : bool or int, default=False
     Whether activations are computed again in the backward pass instead of kept: the number of
     segments of which only the ends are kept; True takes the root of the number of layers. The
@@ -188,6 +189,10 @@ activation_storage : {None, "bfloat16"}, default=None
 checkpoint : str or Checkpoint, default=None
     A file to save the training to after every epoch (or at intervals), and to resume it from, bit
     for bit.
+n_jobs : int, default=None
+    The threads that compute the parts of a batch, and predictions; None is one, -1 all. A batch
+    goes in `accumulate_steps` parts, or in one for each thread where that is 1: set it, and the
+    result does not depend on the number of threads.
 dtype : {"float32", "float64"}, default="float32"
     What the network computes in, whatever the dtype of X.
 device : {"cpu", "auto"}, default="cpu"

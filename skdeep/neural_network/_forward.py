@@ -1,5 +1,7 @@
 """The way through a trained network, a block of samples at a time."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -27,7 +29,7 @@ def _block(network):
     return int(np.clip(_BYTES // largest, 1, _BLOCK))
 
 
-def predict(network, X, block=None):
+def predict(network, X, block=None, threads=1):
     """Return a single network's raw outputs of shape (n_samples, n_outputs).
 
     Blocks of rows are converted and go through the net one by one, so that memory stays small;
@@ -36,20 +38,25 @@ def predict(network, X, block=None):
     n_samples, block = X.shape[0], block or _block(network)
     shape = network.shapes[0]
     infer = Inference(network)
-    parts = []
-    for start in range(0, max(n_samples, 1), block):
+
+    def compute(start):
         x = convert(X[start : start + block], network.dtype)
         if sp.issparse(x):
-            parts.append(_sparse_block(network, x))
-        else:
-            # Kernels take writeable arrays only: the type of a read-only one is another.
-            x = x if x.flags.writeable else x.copy()
-            x = x.reshape(1, len(x), *shape)
-            parts.append(infer(x)[0])
+            return _sparse_block(network, infer, x)
+        # Kernels take writeable arrays only: the type of a read-only one is another.
+        x = x if x.flags.writeable else x.copy()
+        return infer(x.reshape(1, len(x), *shape))[0]
+
+    starts = range(0, max(n_samples, 1), block)
+    if threads > 1 and len(starts) > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            parts = list(pool.map(compute, starts))
+    else:
+        parts = list(map(compute, starts))
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _sparse_block(network, x):
+def _sparse_block(network, infer, x):
     first = 0  # layers that do nothing in prediction come before the first product
     while first + 1 < len(network.layers) and isinstance(
         network.layers[first][1], Dropout | GaussianNoise
@@ -57,8 +64,7 @@ def _sparse_block(network, x):
         first += 1
     layer = network.layers[first][1]
     if not isinstance(layer, Dense) or not network.is_stack:
-        x = x.toarray().reshape(1, x.shape[0], *network.shapes[0])
-        return network.apply(network.params, network.state, x)[0][0]
+        return infer(x.toarray().reshape(1, x.shape[0], *network.shapes[0]))[0]
     params = network.params[first]
     z = (x @ params["weight"][0] + params["bias"][0])[None]
     y = get_activation(layer.activation)(z)

@@ -3,6 +3,7 @@
 from numbers import Integral
 
 import numpy as np
+from joblib import effective_n_jobs
 
 from skdeep._compat import Interval, StrOptions
 from skdeep.layers import Dense, Flatten, summary
@@ -78,6 +79,7 @@ class LayeredNetwork(NamedLayers, TrainedNetwork):
         "accumulate_steps": [Interval(Integral, 1, None, closed="left")],
         "checkpoint_activations": ["boolean", Interval(Integral, 1, None, closed="left")],
         "activation_storage": [StrOptions({"bfloat16"}), None],
+        "n_jobs": [Integral, None],
     }
     # Epochs are a budget here, and not a limit that convergence is to come before.
     _warns_of_max_iter = False
@@ -147,8 +149,10 @@ class LayeredNetwork(NamedLayers, TrainedNetwork):
         segments = self.checkpoint_activations
         if segments is True:  # the memory is least for about the root of the number of layers
             segments = int(np.ceil(np.sqrt(len(network.cuts()))))
+        threads = effective_n_jobs(self.n_jobs)
         return Options(
-            parts=self.accumulate_steps,
+            parts=self.accumulate_steps if self.accumulate_steps > 1 else threads,
+            threads=threads,
             segments=int(segments),
             storage=self.activation_storage,
             augmentation=self.augmentation,
@@ -184,7 +188,7 @@ class LayeredNetwork(NamedLayers, TrainedNetwork):
         return summary(
             layers,
             input_shape,
-            batch_size=-(-batch_size // options.parts),
+            batch_size=batch_size if options.threads > 1 else -(-batch_size // options.parts),
             dtype=self.dtype,
             slots=len(self._make_optimizer().slots),
             segments=options.segments,

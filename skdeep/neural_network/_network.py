@@ -105,6 +105,7 @@ class NetworkClassifier(ClassifierNetwork, BaseLayers):
         checkpoint_activations=False,
         activation_storage=None,
         checkpoint=None,
+        n_jobs=None,
         dtype="float32",
         device="cpu",
     ):
@@ -138,6 +139,7 @@ class NetworkClassifier(ClassifierNetwork, BaseLayers):
         self.checkpoint_activations = checkpoint_activations
         self.activation_storage = activation_storage
         self.checkpoint = checkpoint
+        self.n_jobs = n_jobs
         self.dtype = dtype
         self.device = device
 
@@ -227,6 +229,7 @@ default="squared_error"
         checkpoint_activations=False,
         activation_storage=None,
         checkpoint=None,
+        n_jobs=None,
         dtype="float32",
         device="cpu",
     ):
@@ -260,5 +263,6 @@ default="squared_error"
         self.checkpoint_activations = checkpoint_activations
         self.activation_storage = activation_storage
         self.checkpoint = checkpoint
+        self.n_jobs = n_jobs
         self.dtype = dtype
         self.device = device

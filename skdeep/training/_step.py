@@ -1,6 +1,8 @@
 """The training step as programs: one list of kernel calls per batch size, on fixed memory."""
 
 from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,6 +13,7 @@ from skdeep.autodiff._trace import Unrecordable
 from skdeep.autodiff._transforms import vjp
 from skdeep.autodiff._tree import flatten, tree_map
 from skdeep.layers._network import aligned_zeros
+from skdeep.training._parts import InParts
 
 
 class Data:
@@ -80,7 +83,9 @@ class Options:
     Parameters
     ----------
     parts : int
-        In how many parts a batch goes through the network, one after the other.
+        In how many parts a batch goes through the network.
+    threads : int
+        The threads that compute them; with one, they share their memory.
     segments : int
         Into how many segments the network is cut, of which only the ends are kept for the
         backward pass; 1 keeps everything.
@@ -91,6 +96,7 @@ class Options:
     """
 
     parts: int = 1
+    threads: int = 1
     segments: int = 1
     storage: str | None = None
     augmentation: object = None
@@ -112,6 +118,8 @@ class Batch:
         The other target of each sample and the share of its own, with mixup; else empty.
     fill : list of (Variant, tuple)
         The calls that fill it.
+    counters : ndarray of int64 of shape (M, 4)
+        The counters that random draws of its samples go by.
     """
 
     x: np.ndarray
@@ -120,6 +128,7 @@ class Batch:
     each: np.ndarray
     mixed: tuple
     fill: list
+    counters: np.ndarray
 
     @property
     def arrays(self):
@@ -267,7 +276,7 @@ class Step:
     def _compiled(self, size):
         """Return a step of one batch size, moved from one that was recorded before if it can."""
         if self.options.parts > 1 and size > 1:
-            return self._in_parts(size).compile()
+            return InParts(self, size).compile()
         batch, scale = self._batch(size)
         bases = self._bases([*batch.arrays, scale])
         key = self._structure(bases)
@@ -283,72 +292,51 @@ class Step:
     def program(self, size):
         """Return the program of a step of one batch size."""
         if self.options.parts > 1 and size > 1:
-            return self._in_parts(size)
+            return InParts(self, size).program()
         batch, scale = self._batch(size)
         return self._whole(batch, scale).before(*batch.fill)
 
-    def _batch(self, size, weights=None):
-        """Return a batch's memory, and one over its weight; `weights` of a whole that it is of."""
-        b, augmentation = self.buffers, self.options.augmentation
-        x, y, fill = self.data.samples(size, self.order, b.counters)
-        other = share = scale = None
-        if augmentation is not None:
-            calls, other, share = augmentation.calls(x, y, b.seeds, b.counters)
-            fill += calls
-        if weights is None:
-            weights, scale, calls = self.data.weights(size, self.order, b.counters)
-            fill += calls
-        else:
-            whole, weights = weights, np.zeros((self.network.members, size), x.dtype)
-            fill.append(self._call("batch", "take_weights", whole, b.counters, weights))
+    def _batch(self, size):
+        """Return a batch's memory, and one over its weight."""
+        counters = self.buffers.counters
+        weights, scale, fill = self.data.weights(size, self.order, counters)
+        return self.batch_of(size, weights, fill, counters), scale
+
+    def batch_of(self, size, weights, fill, counters):
+        """Return the memory of a batch, or of a part of one, whose weights are given."""
+        x, y, calls = self.data.samples(size, self.order, counters)
+        other = share = None
+        if self.options.augmentation is not None:
+            more, other, share = self.options.augmentation.calls(
+                x, y, self.buffers.seeds, counters
+            )
+            calls += more
         each = np.zeros((self.network.members, size), x.dtype)
-        return Batch(x, y, weights, each, () if other is None else (other, share), fill), scale
+        mixed = () if other is None else (other, share)
+        return Batch(x, y, weights, each, mixed, [*fill, *calls], counters)
 
-    def _call(self, module, name, *args):
+    def call(self, module, name, *args):
         """Return a call of a kernel of `skdeep._kernels.cpu`."""
-        from importlib import import_module
-
         kernels = import_module(f"skdeep._kernels.cpu.{module}")
         return getattr(kernels, name)[self.network.dtype], args
 
     def _whole(self, batch, scale):
         """Return the program of a step on a batch's arrays, without what fills them."""
-        core = self._gradient(batch, self.buffers.grads)
-        return core.then(*self._update(scale), self._account(batch, batch.x.shape[1]))
+        core = self.gradient(batch, self.buffers.grads, self.network.state)
+        return core.then(*self.update(scale), self.account(batch, batch.x.shape[1]))
 
-    def _in_parts(self, size):
-        """Return the program of a step that adds up the gradients of its batch's parts."""
-        b, network = self.buffers, self.network
-        weights, scale, calls = self.data.weights(size, self.order, b.counters)
-        part_grads, cores = aligned_zeros(b.grads.shape, network.dtype), {}
-        pairs = np.array_split(range(0, size, 2), min(self.options.parts, -(-size // 2)))
-        parts = [min(p[-1] + 2, size) - p[0] for p in pairs]  # mixup mixes neighbours
-        for number, part in enumerate(parts):
-            if part not in cores:
-                batch, _ = self._batch(part, weights)
-                cores[part] = batch, self._gradient(batch, part_grads)
-            batch, core = cores[part]
-            calls += [*batch.fill, *core.calls]
-            args = part_grads, int(number == 0), b.grads
-            calls.append(self._call("elementwise", "accumulate", *args))
-            if number + 1 == len(parts):
-                calls += self._update(scale)
-            calls.append(self._account(batch, size))
-        return Program(calls)
-
-    def _gradient(self, batch, grads):
-        """Return the program that computes a batch's losses and gradients."""
-        network = self.network
+    def gradient(self, batch, grads, state):
+        """Return the program that computes a batch's losses, gradients and the state after it."""
+        network, counters = self.network, batch.counters
         args = (network.params, network.state, batch.x, batch.y, batch.weights, *batch.mixed)
-        into = ((batch.each, network.state), network.views(grads))
+        into = ((batch.each, state), network.views(grads))
+        f = partial(self.differentiate, counters=counters)
         try:
             check = _structure_of(self.network, self.loss) is None
-            return record(
-                self.differentiate, args, into, check=check, storage=self.options.storage
-            )
+            return record(f, args, into, check=check, storage=self.options.storage)
         except Unrecordable as e:
             self.unrecordable = str(e)
-            return Program([(self.eager, (args, into))])
+            return Program([(partial(self.eager, counters=counters), (args, into))])
 
     def _bases(self, arrays):
         """Return every array that a step reads or writes, but its arena."""
@@ -369,8 +357,12 @@ class Step:
         shapes = tuple((a.shape, a.strides, a.dtype.str) for a in bases)
         return key, type(self.optimizer), self.optimizer.kernel_name, flags, how, shapes
 
-    def differentiate(self, params, state, x, y, weights, other=None, share=None):
+    def differentiate(
+        self, params, state, x, y, weights, other=None, share=None, *, counters=None
+    ):
         """Return the samples' losses and the new state, and the gradients."""
+        b = self.buffers
+        counters = b.counters if counters is None else counters
 
         def forward(params):
             raw, after = self.network.apply(
@@ -379,7 +371,7 @@ class Step:
                 x,
                 training=True,
                 seed=b.seeds,
-                counters=b.counters,
+                counters=counters,
                 segments=self.segments,
             )
             raws = raw if isinstance(raw, list) else [raw]
@@ -389,7 +381,6 @@ class Step:
                 total = total + loss * weight
             return total, after
 
-        b = self.buffers
         (each, after), pullback = vjp(forward, params)
         nothing = tree_map(lambda _: None, after)
         return (each, after), pullback((weights, nothing))[0]
@@ -399,15 +390,16 @@ class Step:
         loss = self.loss(raw, y)
         return loss if other is None else share * loss + (1.0 - share) * self.loss(raw, other)
 
-    def eager(self, args, into):
+    def eager(self, args, into, counters=None):
         """Make the step without a recording."""
         # The arrays of `state` are both read and written: compute all, then copy.
         for new, target in zip(
-            flatten(self.differentiate(*args))[0], flatten(into)[0], strict=True
+            flatten(self.differentiate(*args, counters=counters))[0], flatten(into)[0], strict=True
         ):
             np.copyto(target, new)
 
-    def _update(self, scale):
+    def update(self, scale):
+        """Return the calls that turn gradients into an update."""
         from skdeep._kernels.cpu import update as kernels
 
         b, network = self.buffers, self.network
@@ -434,7 +426,8 @@ class Step:
             calls.append((kernels.max_norm[dtype], (data, largest, network.columns)))
         return calls
 
-    def _account(self, batch, size):
+    def account(self, batch, size):
+        """Return the call that adds a batch's loss, or that of a part of it, to the epoch's."""
         b = self.buffers
         args = (batch.each, batch.weights, b.penalty, size, b.totals, b.counters)
-        return self._call("batch", "account", *args)
+        return self.call("batch", "account", *args)

@@ -436,3 +436,46 @@ def test_predicting_refuses_other_images():
         fitted.predict(IMAGES[:5, :7])
     with pytest.raises(ValueError, match="expecting 64 features"):
         fitted.predict(np.zeros((5, 49)))
+
+
+# ---- threads ----------------------------------------------------------------------------------
+
+
+def test_the_number_of_threads_changes_no_bit():
+    kw = dict(
+        layers=[
+            ("res", Residual(filters=8)),
+            ("drop", Dropout(0.3)),
+            ("pool", GlobalAveragePool()),
+        ],
+        augmentation=Augmentation(shift=1, mixup=0.2),
+        batch_size=50,
+        accumulate_steps=4,
+        alpha=1e-3,
+    )
+    alone = cnn(**kw).fit(IMAGES[:330], Y[:330])
+    together = cnn(**kw, n_jobs=2).fit(IMAGES[:330], Y[:330])
+    assert together.network_.data.tobytes() == alone.network_.data.tobytes()
+    assert together.network_.state_data.tobytes() == alone.network_.state_data.tobytes()
+    assert together.loss_curve_ == alone.loss_curve_
+    many = np.concatenate([IMAGES] * 10)
+    raw = together.decision_function(many)
+    assert raw.tobytes() == alone.decision_function(many).tobytes()
+
+
+def test_threads_make_parts_of_their_own():
+    one = cnn(n_jobs=1).fit(IMAGES[:300], Y[:300])
+    two = cnn(n_jobs=2).fit(IMAGES[:300], Y[:300])
+    np.testing.assert_allclose(two.network_.data, one.network_.data, atol=2e-3)
+    parts = cnn(accumulate_steps=2).fit(IMAGES[:300], Y[:300])
+    assert two.network_.data.tobytes() == parts.network_.data.tobytes()
+
+
+def test_parts_keep_the_mean_of_their_statistics():
+    stack = [("norm", BatchNormalization(momentum=0.5)), ("flat", Flatten())]
+    kw = dict(layers=stack, max_iter=1, shuffle=False, batch_size=40, dtype="float64")
+    fitted = cnn(**kw, accumulate_steps=2).fit(IMAGES[:40], Y[:40])
+    halves = IMAGES[:40].astype(float).reshape(2, -1)
+    state = fitted.network_.state[0]
+    assert state["mean"].item() == pytest.approx(0.5 * halves.mean())
+    assert state["variance"].item() == pytest.approx(0.5 + 0.5 * halves.var(axis=1).mean())

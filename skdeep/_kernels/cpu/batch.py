@@ -58,6 +58,15 @@ def gather_weights(weight, order, counters, out, scale):
             w[i] *= scale[m]
 
 
+@kernel("l2 i l2")
+def part_counters(counters, first, out):
+    """out = the counters, for the part of the batch that begins at row `first`."""
+    for m in range(out.shape[0]):
+        for j in range(3):
+            out[m, j] = counters[m, j]
+        out[m, 3] = first
+
+
 @kernel("f2 l2 f2")
 def take_weights(weight, counters, out):
     """Copy the weights of a part of the batch from those of the whole."""
