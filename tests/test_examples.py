@@ -10,12 +10,16 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 #: Those that take more than a few seconds on one core.
 SLOW = {
+    "cifar10_resnet",
     "demo_digits_mlp",
     "mnist_accuracy",
+    "mnist_cnn_accuracy",
     "plot_activations_and_initializers",
+    "plot_deep_dream",
     "plot_mlp_vs_sklearn",
     "plot_optimizers_and_schedules",
     "plot_regularization",
+    "plot_stream",
 }
 SCRIPTS = sorted(EXAMPLES.glob("*/*.py"))
 

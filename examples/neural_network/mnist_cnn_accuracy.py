@@ -1,7 +1,7 @@
 """
-==================================================================
+===================================================================
 How many of MNIST's test digits does a convolutional net get right?
-==================================================================
+===================================================================
 
 LeNet-5 as its authors drew it (tanh, average pooling with a trained scale, 28x28 images padded to
 32x32), for 12 epochs; and a small modern net with batch normalisation, on digits that are turned,
@@ -9,7 +9,6 @@ shifted and zoomed a little. Each is trained from three seeds. LeNet-5 takes a m
 each, the small net some ten, on one core.
 """
 
-import argparse
 import time
 
 import matplotlib.pyplot as plt
@@ -26,12 +25,6 @@ from skdeep.layers import (
 )
 from skdeep.neural_network import CNNClassifier
 from skdeep.training import Augmentation, Cosine, OneCycle
-
-parser = argparse.ArgumentParser()
-parser.add_argument("--nets", nargs="+", default=["LeNet-5", "small"])
-parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-parser.add_argument("--curve", help="a file for the picture of the learning curves")
-args = parser.parse_args()
 
 X_train, y_train = load_mnist(subset="train", return_X_y=True)
 X_test, y_test = load_mnist(subset="test", return_X_y=True)
@@ -70,16 +63,17 @@ nets = {
 # %%
 # The accuracy on the 10,000 test digits, which no training looks at.
 
-print("net       parameters" + "".join(f"  seed {s}" for s in args.seeds) + "  median  minutes")
+seeds = (0, 1, 2)
+print("net       parameters" + "".join(f"  seed {s}" for s in seeds) + "  median  minutes")
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.5))
-for ax, name in zip(axes, args.nets, strict=False):
+for ax, name in zip(axes, nets, strict=True):
     net, accuracies, start = nets[name], [], time.perf_counter()
-    for seed in args.seeds:
+    for seed in seeds:
         net.set_params(random_state=seed).fit(X_train, y_train)
         accuracies.append(100 * net.score(X_test, y_test))
         ax.semilogy(np.arange(1, net.n_iter_ + 1), net.loss_curve_, label=f"seed {seed}")
     ax.set(xlabel="epoch", ylabel="training loss", title=name)
-    minutes = (time.perf_counter() - start) / 60 / len(args.seeds)
+    minutes = (time.perf_counter() - start) / 60 / len(seeds)
     figures = "".join(f"{figure:8.2f}" for figure in [*accuracies, np.median(accuracies)])
     print(f"{name:10s}{net.network_.n_parameters:10,}{figures}{minutes:9.1f}", flush=True)
 
@@ -90,8 +84,6 @@ predicted = net.predict(X_test)
 wrong = np.flatnonzero(predicted != y_test)[:16]
 axes[0].legend()
 fig.tight_layout()
-if args.curve:
-    fig.savefig(args.curve, dpi=100)
 fig, axes = plt.subplots(2, 8, figsize=(9, 3))
 for ax, i in zip(axes.flat, wrong, strict=False):
     ax.imshow(X_test[i, :, :, 0], cmap="gray_r")

@@ -187,7 +187,7 @@ default="squared_error"
     ...     learning_rate_init=0.01,
     ...     random_state=0,
     ... )
-    >>> bool(net.fit(X, y).score(X, y) > 0.99)
+    >>> bool(net.fit(X, y).score(X, y) > 0.95)
     True
     """
 
