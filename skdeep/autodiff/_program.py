@@ -35,6 +35,20 @@ def _lower_assign(args, outs):
 _assign = Primitive("assign", lower=_lower_assign)
 
 
+class Memory:
+    """The memory of programs that keep nothing in it and of which one runs at a time."""
+
+    def __init__(self):
+        self._bytes = np.zeros(0, np.uint8)
+
+    def take(self, size):
+        """Return so many bytes, aligned: those that were given before, where they are enough."""
+        if size > len(self._bytes):
+            raw = np.zeros(size + 64, np.uint8)
+            self._bytes = raw[-raw.ctypes.data % 64 :][:size]
+        return self._bytes[:size]
+
+
 class Program:
     """A flat list of kernel calls on fixed memory.
 
@@ -104,7 +118,7 @@ class Program:
         return run
 
 
-def record(f, args, into, check=True, storage=None):
+def record(f, args, into, check=True, storage=None, memory=None):
     """Record a function as a program.
 
     Parameters
@@ -121,6 +135,8 @@ def record(f, args, into, check=True, storage=None):
     storage : {None, "bfloat16"}, default=None
         What long-lived float32 intermediates are kept in while no call reads them: those that
         a backward pass reads again are rounded on the way.
+    memory : Memory, optional
+        Where the intermediates go; by default the program has memory of its own.
 
     Returns
     -------
@@ -150,7 +166,7 @@ def record(f, args, into, check=True, storage=None):
                 f"an output of shape {o.shape} and dtype {o.dtype} does not fit a target of "
                 f"shape {t.shape} and dtype {t.dtype}"
             )
-    return _plan(trace, wanted, inputs, storage).lowered()
+    return _plan(trace, wanted, inputs, storage).lowered(memory or Memory())
 
 
 def arena_size(f, args, into, storage=None):
@@ -251,10 +267,9 @@ class _Plan:
         self.live, self.alias = _lifetimes(calls, _uses(calls), place, kept, owned)
         self.offsets, self.arena_size = _layout(self.live, owned)
 
-    def lowered(self):
+    def lowered(self, memory):
         """Return the program, on memory that is taken now."""
-        raw = np.zeros(self.arena_size + 64, np.uint8)
-        arena = raw[-raw.ctypes.data % 64 :][: self.arena_size]
+        arena = memory.take(self.arena_size)
         late = ((_assign, [o], [t], {}) for o, t in self.late)
         done = [
             p.lower_call(

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from skdeep.autodiff._trace import Primitive
+from skdeep.autodiff._trace import Primitive, unwritten
 
 #: Calls between two touches from which on a buffer counts as idle: forward to backward pass.
 _IDLE = 4
@@ -64,7 +64,7 @@ def store_idle(calls, uses, owned, excluded, storage):
             continue
         if any(id(o) == k for i in at if i >= again for o in calls[i][2]):
             continue  # written later: not a plain intermediate
-        half, full = np.empty(buffer.shape, np.uint16), np.empty_like(buffer, order="C")
+        half, full = (unwritten(buffer.shape, d) for d in (np.uint16, np.float32))
         owned.update({id(half): half, id(full): full})
         after.setdefault(last, []).append((_PACK[storage], [buffer], [half], {}))
         before.setdefault(again, []).append((_UNPACK[storage], [half], [full], {}))

@@ -7,6 +7,8 @@ outermost: what reaches it are arrays in memory, so it keeps kernel calls and co
 """
 
 import itertools
+import math
+import mmap
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -157,6 +159,22 @@ for _name in (
     setattr(Tracer, _name, _method(_name))
 
 
+#: Bytes from which on an array that is never written gets pages of its own.
+_LARGE = 1 << 20
+
+
+def unwritten(shape, dtype):
+    """Return an array of which only shape and place count; it takes addresses, but no memory.
+
+    On the heap the headers of blocks are written, and a huge page around each becomes memory.
+    """
+    nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+    if nbytes < _LARGE or not hasattr(mmap, "MAP_PRIVATE"):
+        return np.empty(shape, dtype)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+    return np.ndarray(shape, dtype, mmap.mmap(-1, nbytes, flags=flags))
+
+
 class Primitive:
     """An operation that the interpreters know.
 
@@ -224,7 +242,8 @@ class Primitive:
             shapes = [shapes]
         if not isinstance(dtypes, tuple):
             dtypes = [dtypes] * self.n_out
-        outs = [np.empty(s, d) for s, d in zip(shapes, dtypes, strict=True)]
+        make = np.empty if execute else unwritten
+        outs = [make(s, d) for s, d in zip(shapes, dtypes, strict=True)]
         if execute:
             f, arguments = self.lower_call(args, outs, kw)
             f(*arguments)

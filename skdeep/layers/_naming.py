@@ -18,7 +18,8 @@ class NamedLayers:
             items = getattr(self, parameter, None)
             if isinstance(items, list | tuple):
                 for place, item in enumerate(items):
-                    if isinstance(item, list | tuple) and len(item) in (2, 3):
+                    named = isinstance(item, list | tuple) and len(item) in (2, 3)
+                    if named and isinstance(item[0], str):
                         found[item[0]] = parameter, place, item[1]
         return found
 

@@ -120,7 +120,16 @@ def _shape(shape):
 
 
 def summary(
-    layers, input_shape, *, batch_size=None, dtype="float32", slots=2, segments=1, storage=None
+    layers,
+    input_shape,
+    *,
+    batch_size=None,
+    dtype="float32",
+    slots=2,
+    segments=1,
+    storage=None,
+    parts=1,
+    threads=1,
 ):
     """Return the table of a network's layers, before anything is allocated.
 
@@ -141,6 +150,10 @@ def summary(
         Segments of which activations are computed again (`checkpoint_activations`).
     storage : {None, "bfloat16"}, default=None
         What activations are kept in (`activation_storage`).
+    parts : int, default=1
+        Parts in which a batch goes through the network (`accumulate_steps`).
+    threads : int, default=1
+        Threads that compute the parts (`n_jobs`): with several, each part has memory of its own.
 
     Returns
     -------
@@ -174,12 +187,18 @@ def summary(
         )
     memory = None
     if batch_size is not None:
-        memory = _training_bytes(layers, input_shape, batch_size, dtype, slots, segments, storage)
+        size = -(-batch_size // parts)
+        part, numbers, state = _part_bytes(layers, input_shape, size, dtype, segments, storage)
+        copies = 3 + slots  # parameters, gradients, the best so far
+        lanes = 1 if threads == 1 else parts
+        memory = lanes * part + copies * numbers + 2 * state
+        if parts > 1:  # gradients and running statistics of a part
+            memory += lanes * (numbers + state)
     return Summary(rows, tuple(input_shape), dtype, batch_size, memory)
 
 
-def _training_bytes(layers, input_shape, batch_size, dtype, slots, segments, storage):
-    """Return the bytes of a training's arrays, by planning a step on shapes.
+def _part_bytes(layers, input_shape, batch_size, dtype, segments, storage):
+    """Return the bytes of a pass, of the parameters and of what is carried on, by planning a step.
 
     The arrays made here are never touched: the system gives memory to what is written to alone.
     """
@@ -204,5 +223,4 @@ def _training_bytes(layers, input_shape, batch_size, dtype, slots, segments, sto
         arena = arena_size(step, (network.params, network.state, x), into, storage)
     except Unrecordable:
         arena = 2 * batch_size * sum(int(np.prod(s)) for s in network.shapes[1:]) * x.itemsize
-    copies = 3 + slots  # parameters, gradients, the best so far
-    return arena + x.nbytes + copies * network.data.nbytes + 2 * network.state_data.nbytes
+    return arena + x.nbytes, network.data.nbytes, network.state_data.nbytes

@@ -70,15 +70,11 @@ def _parsed(layers):
         )
     entries, before = [], INPUT
     for item in layers:
-        if not isinstance(item, tuple | list) or len(item) not in (2, 3):
-            raise ValueError(
-                f"layers holds {item!r}; each entry is (name, layer) or (name, layer, inputs)"
-            )
+        check_entry(item)
         name, layer = item[:2]
-        _check_entry(name, layer, {e.name for e in entries})
-        given = item[2] if len(item) == 3 else before
-        inputs = (given,) if isinstance(given, str) else tuple(given)
-        entries.append(_Entry(name, layer, inputs))
+        if name in {e.name for e in entries}:
+            raise ValueError(f"layers has two layers of the name {name!r}; give each its own")
+        entries.append(_Entry(name, layer, _inputs(name, item[2]) if item[2:] else (before,)))
         if not isinstance(layer, Auxiliary):
             before = name
     if not entries:
@@ -86,14 +82,28 @@ def _parsed(layers):
     return entries
 
 
-def _check_entry(name, layer, known):
+def _inputs(name, given):
+    """Return the names that a layer is said to read."""
+    names = (given,) if isinstance(given, str) else given
+    if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
+        raise ValueError(
+            f"layer {name!r} is to read {given!r}; it must be a layer's name or a list of names"
+        )
+    return tuple(names)
+
+
+def check_entry(item):
+    """Check that something is (name, layer) or (name, layer, inputs)."""
+    if not isinstance(item, tuple | list) or len(item) not in (2, 3):
+        raise ValueError(
+            f"layers holds {item!r}; each entry is (name, layer) or (name, layer, inputs)"
+        )
+    name, layer = item[:2]
     if not isinstance(name, str) or not name or "__" in name or name == INPUT:
         raise ValueError(
             f"layers has the name {name!r}; a name is a string that is not empty, has no '__', "
             f"and is not {INPUT!r}"
         )
-    if name in known:
-        raise ValueError(f"layers has two layers of the name {name!r}; give each its own")
     if not isinstance(layer, Layer):
         raise ValueError(
             f"layers has {layer!r} under the name {name!r}; it must be a layer, such as "

@@ -230,18 +230,20 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
             return wanted
         self._adopt_weights()
         network = self.network_
-        if [b.parameters.keys() for b in wanted.built] != [
-            b.parameters.keys() for b in network.built
-        ] or wanted.shapes != network.shapes:
+        mine, theirs = (
+            [f"{name}: {view.shape[1:]}" for name, view in net.leaves().items()]
+            for net in (network, wanted)
+        )
+        if mine != theirs or wanted.state_layout.size != network.state_layout.size:
             raise ValueError(
-                f"the fitted network has layers of shapes {network.shapes}, but the parameters "
-                f"now ask for {wanted.shapes}; set warm_start=False to begin anew"
+                f"the fitted network has parameters of shapes {', '.join(mine)}, but the layers "
+                f"now ask for {', '.join(theirs)}; set warm_start=False to begin anew"
             )
         wanted.data[...], wanted.state_data[...] = network.data, network.state_data
         return wanted
 
-    @staticmethod
-    def _check_outputs(network, n_outputs):
+    def _check_outputs(self, network, n_outputs):
+        """Refuse a network that does not give what the loss takes."""
         for i in (len(network.nodes) - 1, *(i for i, _ in network.heads)):
             node = network.nodes[i]
             if node.output_shape != (n_outputs,):
@@ -249,6 +251,10 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
                     f"layer {node.name!r} ends the network (or a head of it) with an output of "
                     f"shape {node.output_shape}, but y asks for ({n_outputs},)"
                 )
+            self._check_end(node)
+
+    def _check_end(self, node):
+        """Refuse a last layer that does not go with the loss."""
 
     def _hold_out(self, X, target, weight, validation, seed, stopping):
         """Return the rows to train on, and the validation part (X, target, weight) or None."""

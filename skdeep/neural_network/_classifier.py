@@ -153,6 +153,15 @@ class ClassifierNetwork(ClassifierMixin, BaseNetwork):
     def _loss_parameters(self):
         return {"label_smoothing": self.label_smoothing}
 
+    def _check_end(self, node):
+        params = node.layer.get_params(deep=False)
+        activation = params.get("activation", params.get("function"))
+        if self.loss == "log_loss" and activation in ("softmax", "logistic"):
+            raise ValueError(
+                f"layer {node.name!r} ends the network with {activation!r}, which loss='log_loss' "
+                "applies itself; leave the activation out"
+            )
+
     def _encode(self, y, loss, fresh, classes, incremental):
         y, binarizer = class_binarizer(self, y, fresh, classes, incremental)
         return ClassTarget.encode(y, loss, binarizer, self.class_weight)

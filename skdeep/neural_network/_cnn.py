@@ -44,11 +44,17 @@ class BaseCNN(LayeredNetwork):
             return super()._given_layers(n_outputs, sample_shape)
         make = self.architecture or "small_cnn"
         if isinstance(make, str):
-            if make not in architectures.__all__:
-                names = sorted(n for n in architectures.__all__ if n.islower())
+            names = sorted(n for n in architectures.__all__ if n.islower())
+            if make not in names:
                 raise ValueError(f"architecture={make!r} must be one of {names}, or a function")
             make = getattr(architectures, make)
-        return list(make(sample_shape, n_outputs))
+        layers = make(sample_shape, n_outputs)
+        if not isinstance(layers, list | tuple):
+            raise ValueError(
+                f"architecture={self.architecture!r} returned {layers!r}; it must be a list of "
+                "(name, layer) or (name, layer, inputs)"
+            )
+        return list(layers)
 
 
 @document

@@ -4,11 +4,12 @@ from numbers import Integral
 
 import numpy as np
 from joblib import effective_n_jobs
+from sklearn.base import clone
 
 from skdeep._compat import Interval, StrOptions
 from skdeep.layers import Dense, Flatten, summary
 from skdeep.layers._naming import NamedLayers
-from skdeep.layers._topology import Topology
+from skdeep.layers._topology import Topology, check_entry
 from skdeep.neural_network._base import default_schedule
 from skdeep.neural_network._trained import TrainedNetwork
 from skdeep.training import optimizers
@@ -56,16 +57,25 @@ def reshaped(X, shape, parameter):
 
 
 def _resolved(shape, n_features, parameter):
+    whole = all(isinstance(s, Integral) for s in shape)
+    if not whole or list(shape).count(-1) > 1 or any(s < 1 and s != -1 for s in shape):
+        raise ValueError(
+            f"{parameter}={tuple(shape)} must be of positive sizes (integers), one -1 at most"
+        )
     shape = tuple(int(s) for s in shape)
     known = int(np.prod([s for s in shape if s != -1]))
-    if shape.count(-1) > 1 or any(s < 1 and s != -1 for s in shape):
-        raise ValueError(f"{parameter}={shape} must be of positive sizes, one of them -1 at most")
     if n_features % known or (-1 not in shape and known != n_features):
         raise ValueError(
             f"{parameter}={shape} does not fit samples of {n_features} features; the product of "
             "its sizes must be their number"
         )
     return tuple(n_features // known if s == -1 else s for s in shape)
+
+
+def copied(entry):
+    """Return an entry of a list of layers with a copy of its layer; refuse what is none."""
+    check_entry(entry)
+    return (entry[0], clone(entry[1]), *entry[2:])
 
 
 class LayeredNetwork(NamedLayers, TrainedNetwork):
@@ -132,7 +142,8 @@ class LayeredNetwork(NamedLayers, TrainedNetwork):
         return list(self.layers or [])
 
     def _layers(self, n_outputs, sample_shape):
-        layers = self._given_layers(n_outputs, sample_shape)
+        # Copies: a parameter that is set after the fit must not change the fitted network.
+        layers = [copied(entry) for entry in self._given_layers(n_outputs, sample_shape)]
         taken = set(self._get_param_names()) & {entry[0] for entry in layers}
         if taken:
             raise ValueError(
@@ -149,7 +160,8 @@ class LayeredNetwork(NamedLayers, TrainedNetwork):
         segments = self.checkpoint_activations
         if segments is True:  # the memory is least for about the root of the number of layers
             segments = int(np.ceil(np.sqrt(len(network.cuts()))))
-        threads = effective_n_jobs(self.n_jobs)
+        # Not what a context of joblib says: parts, and so roundings, would come from outside.
+        threads = 1 if self.n_jobs is None else effective_n_jobs(self.n_jobs)
         return Options(
             parts=self.accumulate_steps if self.accumulate_steps > 1 else threads,
             threads=threads,
@@ -188,11 +200,13 @@ class LayeredNetwork(NamedLayers, TrainedNetwork):
         return summary(
             layers,
             input_shape,
-            batch_size=batch_size if options.threads > 1 else -(-batch_size // options.parts),
+            batch_size=batch_size,
             dtype=self.dtype,
             slots=len(self._make_optimizer().slots),
             segments=options.segments,
             storage=options.storage,
+            parts=options.parts,
+            threads=options.threads,
         )
 
     # ---- training ------------------------------------------------------------------------------

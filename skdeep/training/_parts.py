@@ -5,8 +5,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skdeep.autodiff._program import Program
+from skdeep.autodiff._program import Memory, Program
 from skdeep.layers._network import aligned_zeros
+
+
+@dataclass
+class Lane:
+    """Memory for parts that are never computed at the same time.
+
+    Parameters
+    ----------
+    grads, state : ndarray of shape (M, P) and (M, S)
+        A part's gradients, and the carried arrays after it.
+    memory : Memory
+        What it computes with.
+    """
+
+    grads: np.ndarray
+    state: np.ndarray
+    memory: Memory
 
 
 @dataclass
@@ -61,23 +78,24 @@ class InParts:
         pairs = np.array_split(range(0, size, 2), min(step.options.parts, -(-size // 2)))
         ends = [min(int(p[-1]) + 2, size) for p in pairs]
         shared, self.parts = {}, []
-        for first, end in zip([0, *ends], ends, strict=False):
+        for number, (first, end) in enumerate(zip([0, *ends], ends, strict=False)):
             n = end - first
-            if self.threads > 1 or n not in shared:
-                shared[n] = self._memory(n)
+            if self.threads > 1:
+                shared[n] = self._prepared(n, step.lane(number))
+            elif n not in shared:
+                shared[n] = self._prepared(n, step.lane(0))
             self.parts.append(_Part(first, *shared[n]))
 
-    def _memory(self, n):
+    def _prepared(self, n, lane):
         """Return a part's batch, gradients, state and program."""
         step, network = self.step, self.network
         counters = np.zeros_like(step.buffers.counters)
         weights = np.zeros((network.members, n), network.dtype)
         fill = [step.call("batch", "take_weights", self.weights, counters, weights)]
         batch = step.batch_of(n, weights, fill, counters)
-        grads = aligned_zeros(network.data.shape, network.dtype)
-        state = aligned_zeros(network.state_data.shape, network.dtype)
-        core = step.gradient(batch, grads, network.state_layout.views(state))
-        return batch, grads, state, core
+        state = network.state_layout.views(lane.state)
+        core = step.gradient(batch, lane.grads, state, lane.memory)
+        return batch, lane.grads, lane.state, core
 
     def _compute(self, part):
         """Return the calls that compute a part."""

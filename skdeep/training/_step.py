@@ -7,13 +7,13 @@ from importlib import import_module
 import numpy as np
 import scipy.sparse as sp
 
-from skdeep.autodiff._program import Program, record
+from skdeep.autodiff._program import Memory, Program, record
 from skdeep.autodiff._relocate import Cache, Relocatable
 from skdeep.autodiff._trace import Unrecordable
 from skdeep.autodiff._transforms import vjp
 from skdeep.autodiff._tree import flatten, tree_map
 from skdeep.layers._network import aligned_zeros
-from skdeep.training._parts import InParts
+from skdeep.training._parts import InParts, Lane
 
 
 class Data:
@@ -265,7 +265,7 @@ class Step:
         self.options = options or Options()
         self.segments = network.split(self.options.segments)
         self.unrecordable = None
-        self._programs = {}
+        self._programs, self._memory, self._lanes = {}, Memory(), {}
 
     def __call__(self, batch, steps=1):
         """Make steps of one batch size."""
@@ -287,7 +287,17 @@ class Step:
                 return program.before(*batch.fill).compile()
             known = Relocatable(program, [*bases, program.arena])
             _RECORDED.put(key, known)
-        return known.bind(batch.fill, [*bases, aligned_zeros((known.arena_size,), np.uint8)])
+        return known.bind(batch.fill, [*bases, self._memory.take(known.arena_size)])
+
+    def lane(self, number):
+        """Return the memory of parts of batches that are never computed at the same time."""
+        if number not in self._lanes:
+            network = self.network
+            grads, state = (
+                aligned_zeros(a.shape, network.dtype) for a in (network.data, network.state_data)
+            )
+            self._lanes[number] = Lane(grads, state, Memory())
+        return self._lanes[number]
 
     def program(self, size):
         """Return the program of a step of one batch size."""
@@ -322,10 +332,10 @@ class Step:
 
     def _whole(self, batch, scale):
         """Return the program of a step on a batch's arrays, without what fills them."""
-        core = self.gradient(batch, self.buffers.grads, self.network.state)
+        core = self.gradient(batch, self.buffers.grads, self.network.state, self._memory)
         return core.then(*self.update(scale), self.account(batch, batch.x.shape[1]))
 
-    def gradient(self, batch, grads, state):
+    def gradient(self, batch, grads, state, memory):
         """Return the program that computes a batch's losses, gradients and the state after it."""
         network, counters = self.network, batch.counters
         args = (network.params, network.state, batch.x, batch.y, batch.weights, *batch.mixed)
@@ -333,7 +343,7 @@ class Step:
         f = partial(self.differentiate, counters=counters)
         try:
             check = _structure_of(self.network, self.loss) is None
-            return record(f, args, into, check=check, storage=self.options.storage)
+            return record(f, args, into, check, self.options.storage, memory)
         except Unrecordable as e:
             self.unrecordable = str(e)
             return Program([(partial(self.eager, counters=counters), (args, into))])

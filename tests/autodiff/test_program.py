@@ -1,12 +1,14 @@
 """Recording, planning and replay: bit-equal to eager evaluation, whatever shares memory."""
 
 import itertools
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from skdeep.autodiff import Primitive, Unrecordable, grad, hvp, jvp, value_and_grad, vjp
-from skdeep.autodiff._program import record
+from skdeep.autodiff._program import Memory, arena_size, record
 from skdeep.autodiff._tree import flatten
 from skdeep.autodiff.ops import linear
 
@@ -546,3 +548,31 @@ def test_a_failing_kernel_is_reported():
     program.then((broken[np.float64], (np.ones(1),)))
     with pytest.raises(RuntimeError, match="kernel call 1"):
         program.compile()()
+
+
+def test_programs_share_the_memory_that_they_are_given():
+    memory = Memory()
+    f = lambda x: np.tanh(np.exp(x) * x) + np.exp(x)  # noqa: E731
+    xs = [np.random.default_rng(0).standard_normal(n) for n in (4000, 300)]
+    outs = [np.zeros_like(x) for x in xs]
+    programs = [record(f, (x,), out, memory=memory) for x, out in zip(xs, outs, strict=True)]
+    assert np.shares_memory(programs[0].arena, programs[1].arena)
+    for _ in range(2):
+        for program, x, out in zip(programs, xs, outs, strict=True):
+            program.run()
+            np.testing.assert_array_equal(out, f(x))
+    grown = memory.take(programs[0].arena.nbytes + 1)
+    assert not np.shares_memory(grown, programs[0].arena)
+    assert grown.ctypes.data % 64 == 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_recording_large_intermediates_takes_no_memory():
+    def status(key):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
+
+    x, before = np.zeros(1 << 22), status("VmRSS")
+    size = arena_size(lambda x: sum(np.exp(x * i) for i in range(1, 9)), (x,), np.empty_like(x))
+    assert size >= x.nbytes
+    assert status("VmRSS") - before < x.nbytes / 4

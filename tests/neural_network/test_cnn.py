@@ -397,7 +397,7 @@ def test_summary():
     [
         ({}, np.zeros((9, 65)), "rows of 65 features, which make no square; give image_shape"),
         (dict(image_shape=(4, 4, 1)), X[:9], r"image_shape=\(4, 4, 1\) does not fit .* 64"),
-        (dict(image_shape=(-1, -1, 1)), X[:9], "one of them -1 at most"),
+        (dict(image_shape=(-1, -1, 1)), X[:9], "one -1 at most"),
         (dict(image_shape=(0, 64, 1)), X[:9], "positive sizes"),
         (dict(image_shape=(4, 16, 1)), IMAGES[:9], r"shape \(8, 8, 1\), but image_shape is \(4"),
         (dict(architecture="resnet19"), IMAGES[:9], "architecture='resnet19' must be one of"),
