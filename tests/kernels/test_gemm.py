@@ -14,6 +14,7 @@ from numba import njit
 from numba.core.errors import TypingError
 
 from skdeep._kernels.cpu._microkernel import HOST, ISAS
+from skdeep._kernels.cpu._panel import PANEL
 from skdeep._kernels.cpu.gemm import PRODUCT, build, gemm, gemm_add
 
 ISA = {isa.name: isa for isa in ISAS.values()}
@@ -299,3 +300,28 @@ def test_the_table_is_known_to_the_compiler():
     address = llvm.address_of_symbol(PRODUCT.symbol)
     table = (ctypes.c_size_t * 2).from_address(address)
     assert list(table) == PRODUCT.table.tolist()
+
+
+def test_what_is_packed_stays_allocated():
+    """Other allocations between the panels of a product do not overwrite what it has packed."""
+    dtype, rng = np.dtype(np.float32), np.random.default_rng(0)
+    m, k, n = 28, 90, 70
+    a = rng.standard_normal((m, 1024), np.float32)  # rows that share cache sets are packed
+    b, c = rng.standard_normal((k, n), np.float32), np.empty((m, n), np.float32)
+    multiply_all = PRODUCT.prototype(PRODUCT.resolve(dtype))
+    panel = PANEL.prototype(PANEL.resolve(dtype))
+    others = []
+
+    def allocate_and_call(*args):
+        others.extend(np.full(size, np.nan, np.float32) for size in range(500, 8000, 50))
+        panel(*args)
+
+    callback = PANEL.prototype(allocate_and_call)
+    at, kept = [x.ctypes.data for x in (a, b, c)], PANEL.table.copy()
+    PANEL.table[0] = ctypes.cast(callback, ctypes.c_void_p).value
+    try:
+        multiply_all(0, 0, m, n, k, at[0], 1024, at[1], n, at[2], n, 0)
+    finally:
+        PANEL.table[:] = kept
+    assert others
+    np.testing.assert_allclose(c, a[:, :k] @ b, rtol=0, atol=1e-4)

@@ -10,6 +10,7 @@ it reads are copied, with zeros around them, into a slab that stays in the secon
 where nothing lies outside the source, it is read in place.
 """
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise, product
@@ -21,6 +22,9 @@ from skdeep._kernels.cpu._microkernel import ACROSS, HOST
 #: Bytes of a slab, a part of the second-level cache; of one whose products are added to a weight
 #: gradient too large for the cache, which is to be read and written the less often.
 _SLAB, _LARGE_SLAB = 1 << 18, 1 << 20
+#: Bytes of results of a band whose weights are few, of at most as many bytes: all its panels are
+#: written before it leaves the second-level cache.
+_RESULTS, _FEW_WEIGHTS = 1 << 18, 1 << 16
 #: Bytes of unrolled rows.
 _UNROLLED = 1 << 17
 #: The longest runs of contiguous inputs whose rows are unrolled: for a weight gradient, whose
@@ -139,7 +143,7 @@ class _Tables:
         return at
 
 
-def _source(courses, n, size, channels, itemsize, tables, limit=_SLAB, unroll=0):
+def _source(courses, n, size, channels, itemsize, tables, limit, unroll=0):
     """Return a pass with all that concerns what it reads; `unroll`: the length of such a row."""
     d, h, w = courses
     row = np.zeros(PASS_SIZE, np.int64)
@@ -189,6 +193,14 @@ def _longest_run(courses, out, filters, itemsize):
     return _SHORT_NARROW if gapless and narrow else 0
 
 
+def _slab_limit(courses, channels, filters, groups, itemsize):
+    """Return the bytes of the slab of a pass that writes an image."""
+    taps = math.prod(len(c.taps) for c in courses)
+    if taps * channels // groups * filters * itemsize > _FEW_WEIGHTS:
+        return _SLAB
+    return min(_SLAB, _RESULTS * channels * courses[1].step * courses[2].step // filters)
+
+
 def _spans(row, courses, size, each):
     """Return for each line the first of its segments and their number: those in the source."""
     d, h, _ = courses
@@ -218,7 +230,8 @@ def _correlation_pass(courses, n, size, out, kernel, channels, filters, groups, 
     """Return a pass of the forward convolution or of the input gradient."""
     longest = _longest_run(courses, out, filters, itemsize)
     unroll = _unrolled(courses, channels, groups, lanes, longest)
-    row = _source(courses, n, size, channels, itemsize, tables, unroll=unroll)
+    limit = _slab_limit(courses, channels, filters, groups, itemsize)
+    row = _source(courses, n, size, channels, itemsize, tables, limit, unroll)
     lines, cells = _places(row, courses, size)
     merged = groups == 1 and not lanes and _contiguous(cells)
     starts = lines if merged else [a + b for a, b in product(lines, cells)]

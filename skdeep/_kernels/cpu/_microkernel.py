@@ -6,6 +6,7 @@ A costs nothing. As every element of C is one chain of multiply-adds in the orde
 depend on its row of A and its column of B alone, whatever tile it falls into.
 """
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from llvmlite import ir
@@ -13,7 +14,6 @@ from numba import types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
-from numba.np.arrayobj import make_array
 
 #: Vectors across a tile.
 ACROSS = 2
@@ -84,7 +84,17 @@ class Emitter:
     def opaque(self, x):
         """Return a value that the optimiser knows nothing about."""
         asm = ir.InlineAsm(ir.FunctionType(x.type, [x.type]), "", "=r,0")
-        return self.builder.call(asm, [x])
+        return self.builder.call(asm, [x], attrs=("convergent",))
+
+    @contextmanager
+    def loop(self, count):
+        """Emit a loop over an index that stays as it is; yields the index.
+
+        Else it would be copied, unrolled and split by its conditions, anew in every function that
+        it is compiled into.
+        """
+        with cgutils.for_range(self.builder, count) as loop:
+            yield self.opaque(loop.index)
 
     def bytes(self, elements):
         """Return a stride in bytes."""
@@ -286,8 +296,8 @@ def _tiles(e, masks, m, a, b, c, k, accumulate, walk=None):
     (a, a_row, a_col), (c, c_row) = a, c
     for height in e.isa.rows:
         count = builder.sdiv(m, _INT(height))
-        with cgutils.for_range(builder, count) as loop:
-            row = builder.mul(loop.index, _INT(height))
+        with e.loop(count) as tile:
+            row = builder.mul(tile, _INT(height))
             at, to = e.at(a, builder.mul(row, a_row)), e.at(c, builder.mul(row, c_row))
             _tile(e, height, masks, (at, a_row, a_col), b, (to, c_row), k, accumulate, walk)
         done = builder.mul(count, _INT(height))
@@ -402,9 +412,9 @@ def make_pack(isa):
             b_row = e.bytes(b_row)
 
             def emit(e, masks):
-                with cgutils.for_range(builder, k) as loop:
-                    source = e.at(b, builder.mul(loop.index, b_row))
-                    target = e.at(out, builder.mul(loop.index, _INT(ACROSS * isa.width)))
+                with e.loop(k) as row:
+                    source = e.at(b, builder.mul(row, b_row))
+                    target = e.at(out, builder.mul(row, _INT(ACROSS * isa.width)))
                     for j, mask in enumerate(masks):
                         x = e.load(e.at(source, j * isa.width), mask)
                         e.store(x, e.at(target, j * isa.width))
@@ -431,13 +441,13 @@ def make_pack_transposed(isa):
             e = Emitter(builder, isa, ctx.get_data_type(sig.args[1].dtype))
             k, b, b_row, columns, out = args
             b_row, last = e.bytes(b_row), builder.sub(columns, _INT(1))
-            with cgutils.for_range(builder, _INT(ACROSS)) as loop:
+            with e.loop(_INT(ACROSS)) as vector:
                 starts = []
                 for i in range(e.lanes):
-                    row = builder.add(builder.mul(loop.index, _INT(e.lanes)), _INT(i))
+                    row = builder.add(builder.mul(vector, _INT(e.lanes)), _INT(i))
                     row = builder.select(builder.icmp_signed("<", row, last), row, last)
                     starts.append(e.at(b, builder.mul(row, b_row)))
-                to = e.at(out, builder.mul(loop.index, _INT(isa.width)))
+                to = e.at(out, builder.mul(vector, _INT(isa.width)))
                 _transpose_rows(e, k, starts, to)
             return ctx.get_dummy_value()
 
@@ -450,8 +460,8 @@ def _transpose_rows(e, k, starts, out):
     """Emit the transposition of a vector's number of rows, k elements each, square by square."""
     builder, lanes = e.builder, _INT(e.lanes)
     squares = builder.sdiv(builder.add(k, _INT(e.lanes - 1)), lanes)
-    with cgutils.for_range(builder, squares) as loop:
-        begin = builder.mul(loop.index, lanes)
+    with e.loop(squares) as square:
+        begin = builder.mul(square, lanes)
         left = builder.sub(k, begin)
         to = e.at(out, builder.mul(begin, _INT(ACROSS * e.isa.width)))
         addresses = [e.at(start, e.bytes(begin)) for start in starts]
@@ -481,66 +491,3 @@ def _store_transposed(e, rows, out):
         bit *= 2
     for i, row in enumerate(rows):
         e.store(row, e.at(out, i * ACROSS * e.isa.width))
-
-
-@intrinsic
-def copy(tyctx, source, out, elements):
-    """Copy a number of elements."""
-
-    def codegen(ctx, builder, sig, args):
-        size = ctx.get_abi_sizeof(ctx.get_data_type(sig.args[0].dtype))
-        cgutils.raw_memcpy(builder, args[1], args[0], args[2], size)
-        return ctx.get_dummy_value()
-
-    return types.void(source, out, elements), codegen
-
-
-@intrinsic
-def data(tyctx, array):
-    """Return an array's pointer."""
-
-    def codegen(ctx, builder, sig, args):
-        return make_array(sig.args[0])(ctx, builder, args[0]).data
-
-    return types.CPointer(array.dtype)(array), codegen
-
-
-@intrinsic
-def offset(tyctx, pointer, elements):
-    """Return the pointer moved on by a number of elements."""
-
-    def codegen(ctx, builder, sig, args):
-        return builder.gep(args[0], [args[1]])
-
-    return pointer(pointer, elements), codegen
-
-
-@intrinsic
-def set_zero(tyctx, pointer):
-    """Set the element at a pointer to zero."""
-
-    def codegen(ctx, builder, sig, args):
-        builder.store(ctx.get_data_type(sig.args[0].dtype)(0.0), args[0])
-        return ctx.get_dummy_value()
-
-    return types.void(pointer), codegen
-
-
-@intrinsic
-def cast(tyctx, pointer, like):
-    """Return the pointer as one to what another points to."""
-
-    def codegen(ctx, builder, sig, args):
-        return builder.bitcast(args[0], args[1].type)
-
-    return like(pointer, like), codegen
-
-
-@intrinsic
-def itemsize(tyctx, pointer):
-    """Return the bytes of an element at a pointer."""
-
-    def codegen(ctx, builder, sig, args):
-        return _INT(ctx.get_abi_sizeof(ctx.get_data_type(sig.args[0].dtype)))
-
-    return types.int64(pointer), codegen

@@ -11,12 +11,12 @@ from types import FunctionType
 import numpy as np
 from llvmlite import ir
 from numba import cfunc, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from skdeep._kernels.cpu._indirect import Indirect, fill_nan
-from skdeep._kernels.cpu._microkernel import HOST, Emitter, make_walk, offset
+from skdeep._kernels.cpu._microkernel import HOST, Emitter, make_walk
 from skdeep._kernels.cpu._numba import FLOATS, JIT, renamed
+from skdeep._kernels.cpu._pointers import offset
 
 #: The arguments of a sweep, by `Indirect`'s letters.
 _KINDS = "".join(("iii", "iii", "ifii", "llii", "fi", "fii", "fii"))
@@ -42,14 +42,14 @@ def _copy_segments(e, pixels, a, a_row, offsets, count, length, out):
     whole = builder.sdiv(builder.sub(length, _INT(1)), _INT(e.lanes))
     done = builder.mul(whole, _INT(e.lanes))
     mask, done = e.first(builder.sub(length, done)), e.bytes(done)
-    with cgutils.for_range(builder, pixels) as pixel:
-        row = e.at(a, builder.mul(pixel.index, a_row))
-        to = e.at(out, builder.mul(builder.mul(pixel.index, count), size))
-        with cgutils.for_range(builder, count) as segment:
-            source = e.at(row, e.bytes(builder.load(builder.gep(offsets, [segment.index]))))
-            target = e.at(to, builder.mul(segment.index, size))
-            with cgutils.for_range(builder, whole) as vector:
-                at = builder.mul(vector.index, _INT(e.isa.width))
+    with e.loop(pixels) as pixel:
+        row = e.at(a, builder.mul(pixel, a_row))
+        to = e.at(out, builder.mul(builder.mul(pixel, count), size))
+        with e.loop(count) as segment:
+            source = e.at(row, e.bytes(builder.load(builder.gep(offsets, [segment]))))
+            target = e.at(to, builder.mul(segment, size))
+            with e.loop(whole) as vector:
+                at = builder.mul(vector, _INT(e.isa.width))
                 e.store(e.load(e.at(source, at)), e.at(target, at))
             e.store(e.load(e.at(source, done), mask), e.at(target, done))
 

@@ -10,16 +10,14 @@ in two dimensions along the rows and the columns. Points come in pairs +-p, whos
 their even and their odd part; `transform` finds such pairs in whatever matrix it is given.
 """
 
-from dataclasses import replace
 from fractions import Fraction
 from math import prod
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
-from skdeep._kernels.cpu._microkernel import ACROSS, HOST, Emitter, _tiles
+from skdeep._kernels.cpu._microkernel import HOST, Emitter
 
 _INT = ir.IntType(64)
 _BYTES = ir.IntType(8).as_pointer()
@@ -166,8 +164,8 @@ def _each_vector(e, columns, emit):
 
     always = e.isa.masks and e.isa.width == 64  # AVX-512 masks a vector at no cost
     whole = builder.sdiv(builder.add(columns, _INT(e.lanes - 1)) if always else columns, lanes)
-    with cgutils.for_range(builder, whole) as loop:
-        body(loop.index, always)
+    with e.loop(whole) as vector:
+        body(vector, always)
     if not always:
         rest = builder.icmp_signed("<", builder.mul(whole, lanes), columns)
         with builder.if_then(rest, likely=False):
@@ -260,40 +258,45 @@ def make_scatter(matrix):
     return scatter
 
 
-#: Blocks are whole tiles of the greatest height; few others suffice, and compile sooner.
-_FEW_HEIGHTS = replace(HOST, rows=(HOST.rows[0], HOST.rows[len(HOST.rows) // 2], 1))
+#: Addresses that `locate` writes beyond those of a square.
+SPILLED = 7
 
 
-@intrinsic
-def multiply(tyctx, m, a, a_row, a_col, b, c, c_row, k, columns, accumulate):
-    """C (m, columns) = (C +) A (m, k) @ B (k, columns), k >= 1; B is a panel.
+def make_locate(side):
+    """Return the intrinsic that puts the addresses of a square's pixels into a table.
 
-    Columns up to a panel's width, in whole vectors: all lanes of B are read and of C written. C is
-    added to where `accumulate` is not 0.
+    ``locate(table, h, w, height, width, image, pixel, outside)``: the square begins at (h, w) of
+    an image at address `image`, of `pixel` bytes each; off the image stands `outside`. Rows are
+    written as vectors of eight, each over the rest of the one before.
     """
+    lanes = SPILLED + 1
+    vector = ir.VectorType(_INT, lanes)
 
-    def codegen(ctx, builder, sig, args):
-        m, a, a_row, a_col, b, c, c_row, k, columns, accumulate = args
-        e = Emitter(builder, _FEW_HEIGHTS, ctx.get_data_type(sig.args[1].dtype))
-        a_row, a_col, c_row = map(e.bytes, (a_row, a_col, c_row))
-        a, b, c = (a, a_row, a_col), (b, _INT(ACROSS * HOST.width)), (c, c_row)
-        add = builder.icmp_signed("!=", accumulate, accumulate.type(0))
-        wide = builder.icmp_signed(">", columns, _INT((ACROSS - 1) * e.lanes))
-        with builder.if_else(wide) as (whole, part):
-            with whole:
-                _tiles(e, [None] * ACROSS, m, a, b, c, k, add)
-            with part:
-                _tiles(e, [None] * (ACROSS - 1), m, a, b, c, k, add)
-        return ctx.get_dummy_value()
+    @intrinsic
+    def locate(tyctx, table, h, w, height, width, image, pixel, outside):
+        def codegen(ctx, builder, sig, args):
+            table, h, w, height, width, image, pixel, outside = args
 
-    return types.void(m, a, a_row, a_col, b, c, c_row, k, columns, accumulate), codegen
+            def splat(x):
+                one = builder.insert_element(vector(ir.Undefined), x, ir.IntType(32)(0))
+                zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+                return builder.shuffle_vector(one, one, zeros)
 
+            columns = builder.add(splat(w), vector(list(range(lanes))))
+            shifts, off = builder.mul(columns, splat(pixel)), splat(outside)
+            inside = builder.icmp_unsigned("<", columns, splat(width))  # of -1 as well
+            for i in range(side):
+                row = builder.add(h, _INT(i))
+                start = builder.mul(builder.mul(row, width), pixel)
+                found = builder.add(splat(builder.add(image, start)), shifts)
+                on = builder.icmp_unsigned("<", row, height)
+                found = builder.select(inside, found, off)
+                found = builder.select(on, found, off)
+                to = builder.gep(table, [_INT(i * side)])
+                builder.store(found, builder.bitcast(to, vector.as_pointer()), align=8)
+            return ctx.get_dummy_value()
 
-@intrinsic
-def address(tyctx, pointer):
-    """Return a pointer as a number."""
+        args = table, h, w, height, width, image, pixel, outside
+        return types.void(*args), codegen
 
-    def codegen(ctx, builder, sig, args):
-        return builder.ptrtoint(args[0], _INT)
-
-    return types.int64(pointer), codegen
+    return locate

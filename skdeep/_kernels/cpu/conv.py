@@ -35,6 +35,8 @@ at 14x14 105, 102, 94; 3 to 64 7x7 of stride 2 at 224x224 106, 31, 104; 1 to 32 
 10, 69; LeNet-5's second 82, 44, 98 (few channels leave lanes of a vector empty).
 """
 
+import numpy as np
+
 from skdeep._kernels.cpu._conv_plan import (
     BAND_LINES,
     BAND_PLANES,
@@ -60,6 +62,7 @@ from skdeep._kernels.cpu._conv_plan import (
     OUT_LINE,
     OUT_ROW,
     PACKED_AT,
+    PASS_SIZE,
     PASS_TAPS,
     PLANE,
     PLANES,
@@ -86,18 +89,9 @@ from skdeep._kernels.cpu._conv_plan import (
     UNROLL,
     UNROLLED_AT,
 )
-from skdeep._kernels.cpu._microkernel import (
-    ACROSS,
-    HOST,
-    copy,
-    data,
-    itemsize,
-    make_pack,
-    make_pack_transposed,
-    offset,
-    set_zero,
-)
-from skdeep._kernels.cpu._numba import as_c, helper, kernel, njit_inline
+from skdeep._kernels.cpu._microkernel import ACROSS, HOST, make_pack, make_pack_transposed
+from skdeep._kernels.cpu._numba import helper, kernel, njit_inline
+from skdeep._kernels.cpu._pointers import address, clear, copy, data, itemsize, member, offset
 from skdeep._kernels.cpu._sweep import sweep, unroll
 
 _WIDTH = ACROSS * HOST.width
@@ -105,34 +99,21 @@ _pack, _pack_transposed = make_pack(HOST), make_pack_transposed(HOST)
 
 
 @njit_inline
-def member(a, m):
-    """Return a member's part, or the one that all share."""
-    return as_c(a[m if a.shape[0] > 1 else 0])
-
-
-@njit_inline
 def aligned(scratch):
     """Return where scratch first starts a line of the cache."""
     start = data(scratch)
-    return offset(start, (-scratch.ctypes.data % 64) // itemsize(start))
+    return offset(start, (-address(start) % 64) // itemsize(start))
 
 
 @helper
-def clear(start, count):
-    """Set elements to zero."""
-    for i in range(count):
-        set_zero(offset(start, i))
-
-
-@njit_inline
-def fill_untouched(plan, bias, out):
+def fill_untouched(plan, bias, width, floor, out, size):
     """Give a result its bias alone, where some of its cells meet no tap."""
     if plan[CLEAR]:
-        for i in range(0, out.size, bias.size):
-            cell = out[i : i + bias.size]
-            for j in range(bias.size):
+        for i in range(0, size, width):
+            cell = offset(out, i)
+            for j in range(width):
                 v = bias[j]
-                cell[j] = 0 if plan[RELU] and v < 0 else v
+                cell[j] = floor if v < floor else v
 
 
 @helper
@@ -177,7 +158,7 @@ def band_source(x, plan, row, tables, plane, planes, line, lines, slab):
 @helper
 def _unroll_band(a, plan, row, tables, planes, lines, out):
     """Copy the rows of A of a band one behind the other."""
-    runs, step = offset(data(tables), row[RUNS_AT]), row[STEP_W] * plan[SOURCE_CHANNELS]
+    runs, step = offset(tables, row[RUNS_AT]), row[STEP_W] * plan[SOURCE_CHANNELS]
     for p in range(planes):
         for i in range(lines):
             start = offset(a, p * row[PLANE] + i * row[STEP_H] * row[LINE])
@@ -213,7 +194,7 @@ def _correlate_band(a, a_row, bias, plan, row, tables, planes, lines, line, pack
     """Compute a band of outputs: of each group the panels of filters, one by one."""
     width = _WIDTH // itemsize(a)
     groups, channels, filters = plan[GROUPS], plan[CHANNELS], plan[FILTERS]
-    rows, spans, count = row[ROWS], offset(data(tables), row[SPANS_AT] + 2 * line), 0
+    rows, spans, count = row[ROWS], offset(tables, row[SPANS_AT] + 2 * line), 0
     if row[UNROLL]:
         planes, lines, rows, count = 1, 1, planes * lines * rows, 1
     deep, panels = row[PASS_TAPS] * channels * width, (filters + width - 1) // width
@@ -224,7 +205,7 @@ def _correlate_band(a, a_row, bias, plan, row, tables, planes, lines, line, pack
                 planes, row[PLANE], row[OUT_IMAGE],
                 lines, row[STEP_H] * row[LINE], row[OUT_LINE],
                 rows, offset(a, g * channels), a_row, 1,
-                offset(data(tables), row[OFFSETS_AT]), spans, count, row[LENGTH],
+                offset(tables, row[OFFSETS_AT]), spans, count, row[LENGTH],
                 offset(packed, (g * panels + q) * deep), width,
                 offset(out, column), row[OUT_ROW],
                 min(width, filters - q * width), offset(bias, column), plan[RELU], 0,
@@ -259,18 +240,19 @@ def correlate(x, w, bias, plan, passes, tables, scratch, out):
     x (1|M, source), w (1|M, weights), bias (1|M, filters), out (M, size); `plan`, `passes` and
     `tables` from `_conv_plan.correlation`.
     """
+    start, count, plan, tables = aligned(scratch), passes.shape[0], data(plan), data(tables)
+    floor = out.dtype.type(0 if plan[RELU] else -np.inf)
     for m in range(out.shape[0]):
-        xm, wm, bm, om = member(x, m), member(w, m), member(bias, m), as_c(out[m])
-        fill_untouched(plan, bm, om)
-        start = aligned(scratch)
-        for i in range(passes.shape[0]):
-            _pack_weights(data(wm), plan, passes[i], tables, offset(start, passes[i, PACKED_AT]))
+        xm, wm, bm, om = member(x, m), member(w, m), member(bias, m), member(out, m)
+        fill_untouched(plan, bm, bias.shape[1], floor, om, out.shape[1])
+        for i in range(count):
+            row = offset(data(passes), i * PASS_SIZE)
+            _pack_weights(wm, plan, row, tables, offset(start, row[PACKED_AT]))
         for n in range(0, plan[IMAGES], plan[CHUNK]):
             last = min(n + plan[CHUNK], plan[IMAGES])
-            for i in range(passes.shape[0]):
-                _correlate_pass(
-                    data(xm), data(bm), plan, passes[i], tables, n, last, start, data(om)
-                )
+            for i in range(count):
+                row = offset(data(passes), i * PASS_SIZE)
+                _correlate_pass(xm, bm, plan, row, tables, n, last, start, om)
 
 
 @helper
@@ -279,7 +261,7 @@ def _weights_band(a, dy, zeros, plan, row, tables, lines, accumulate, dw):
     width = _WIDTH // itemsize(a)
     groups, channels, filters = plan[GROUPS], plan[CHANNELS], plan[FILTERS]
     stride, length = groups * filters, row[LENGTH]
-    offsets, count, rows = offset(data(tables), row[OFFSETS_AT]), lines, row[ROWS]
+    offsets, count, rows = offset(tables, row[OFFSETS_AT]), lines, row[ROWS]
     a_row = row[STEP_W] * plan[SOURCE_CHANNELS]
     if row[UNROLL]:
         count, rows, a_row = 1, lines * rows, row[UNROLL]
@@ -305,16 +287,15 @@ def weight_grad(x, dy, plan, passes, tables, scratch, dw):
     x (1|M, size), dy (1|M, size), dw (M, size); `plan`, `passes` and `tables` from
     `_conv_plan.weights`.
     """
-    row = passes[0]
-    start = aligned(scratch)
+    start, plan, row, tables = aligned(scratch), data(plan), data(passes), data(tables)
     zeros, slab = start, offset(start, plan[SLAB_AT])
     unrolled = offset(start, plan[UNROLLED_AT])
     clear(zeros, plan[SLAB_AT])
     pixels = row[ROWS] * plan[GROUPS] * plan[FILTERS]
     for m in range(dw.shape[0]):
-        xm, dm, wm = data(member(x, m)), data(member(dy, m)), as_c(dw[m])
+        xm, dm, wm = member(x, m), member(dy, m), member(dw, m)
         if row[PLANES] == 0:
-            clear(data(wm), wm.size)
+            clear(wm, dw.shape[1])
         for plane in range(0, row[PLANES], row[BAND_PLANES]):
             planes = min(row[BAND_PLANES], row[PLANES] - plane)
             for line in range(0, row[LINES], row[BAND_LINES]):
@@ -324,6 +305,5 @@ def weight_grad(x, dy, plan, passes, tables, scratch, dw):
                     _unroll_band(a, plan, row, tables, planes, lines, unrolled)
                     a = unrolled
                 to = offset(dm, (plane * row[LINES] + line) * pixels)
-                _weights_band(
-                    a, to, zeros, plan, row, tables, planes * lines, plane + line > 0, data(wm)
-                )
+                add = plane + line > 0
+                _weights_band(a, to, zeros, plan, row, tables, planes * lines, add, wm)

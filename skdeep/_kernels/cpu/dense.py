@@ -3,6 +3,7 @@
 import numpy as np
 
 from skdeep._kernels.cpu._numba import as_c, helper, kernel, njit_inline
+from skdeep._kernels.cpu._pointers import address, clear, copy, data, keep, member, offset
 from skdeep._kernels.cpu.gemm import gemm
 from skdeep._kernels.scalar import logistic, tanh
 
@@ -11,11 +12,11 @@ FUSED_ACTIVATIONS = {"identity": 0, "relu": 1, "tanh": 2, "logistic": 3}
 
 
 @njit_inline
-def _multiply(x, w, m, y):
-    """y = x[m] @ w[m]; either may be shared by the members."""
-    xm, wm = as_c(x[m if x.shape[0] > 1 else 0]), as_c(w[m if w.shape[0] > 1 else 0])
-    rows, units, fan_in = y.shape[0], y.shape[1], x.shape[2]
-    gemm(False, False, rows, units, fan_in, xm, fan_in, wm, units, y, units)
+def _multiply(x, w, m, out):
+    """out[m] = x[m] @ w[m]; either may be shared by the members."""
+    (_, rows, units), fan_in = out.shape, x.shape[2]
+    x, w, y = member(x, m), member(w, m), member(out, m)
+    gemm(False, False, rows, units, fan_in, x, fan_in, w, units, y, units)
 
 
 @kernel("f3 f3 f2 i f3")
@@ -24,18 +25,16 @@ def linear(x, w, b, activation, out):
 
     x (1|M, B, I), w (M, I, O), b (M, O), out (M, B, O).
     """
-    for m in range(out.shape[0]):
-        y, bm = as_c(out[m]), as_c(b[m if b.shape[0] > 1 else 0])
-        _multiply(x, w, m, y)
-        for i in range(y.shape[0]):
-            r = y[i]
-            if activation == 1:
-                for j in range(r.size):
-                    v = r[j] + bm[j]
-                    r[j] = 0 if v < 0 else v  # keeps NaN
-            else:
-                for j in range(r.size):
-                    r[j] += bm[j]
+    members, rows, units = out.shape
+    floor = out.dtype.type(0 if activation == 1 else -np.inf)
+    for m in range(members):
+        _multiply(x, w, m, out)
+        y, bm = member(out, m), member(b, m)
+        for i in range(rows):
+            r = offset(y, i * units)
+            for j in range(units):
+                v = r[j] + bm[j]
+                r[j] = floor if v < floor else v  # keeps NaN
 
 
 @kernel("f3 f3 f2 i f3")
@@ -47,7 +46,7 @@ def linear_sigmoid(x, w, b, activation, out):
     T = out.dtype.type
     for m in range(out.shape[0]):
         y, bm = as_c(out[m]), as_c(b[m if b.shape[0] > 1 else 0])
-        _multiply(x, w, m, y)
+        _multiply(x, w, m, out)
         for i in range(y.shape[0]):
             r = y[i]
             if activation == 2:
@@ -65,30 +64,20 @@ def product(a, ta, b, tb, out):
     k = a.shape[1] if ta else a.shape[2]
     lda, ldb = a.shape[2], b.shape[2]
     for m in range(members):
-        am = as_c(a[m if a.shape[0] > 1 else 0])
-        bm = as_c(b[m if b.shape[0] > 1 else 0])
-        gemm(ta, tb, rows, columns, k, am, lda, bm, ldb, as_c(out[m]), columns)
+        x, y, z = member(a, m), member(b, m), member(out, m)
+        gemm(ta, tb, rows, columns, k, x, lda, y, ldb, z, columns)
 
 
 @njit_inline
-def _copy_rows(x, out):
-    for i in range(x.shape[0]):
-        r, o = x[i], out[i]
-        for j in range(o.size):
-            o[j] = r[j]
-
-
-@njit_inline
-def _begin_pullback(ct, dz, s):
-    """Copy ct to dz, where they are not one, and clear the sums.
+def _begin_pullback(ct, m, dz, db):
+    """Copy a member of ct to dz, where they are not one, and clear the sums.
 
     One name for both afterwards: an overlap check would send an in-place call down the scalar
     path.
     """
-    if ct.ctypes.data != dz.ctypes.data:
-        _copy_rows(ct, dz)
-    for j in range(s.size):
-        s[j] = 0
+    if address(data(ct)) != address(data(dz)):
+        copy(member(ct, m), member(dz, m), ct.shape[1] * ct.shape[2])
+    clear(member(db, m), db.shape[1])
 
 
 #: Units below which rows are taken together, so that a loop over them is long enough for vectors.
@@ -96,11 +85,10 @@ _NARROW, _TOGETHER = 32, 16
 
 
 @helper
-def _masked_sums(y, d, start, stop, relu, s):
-    """d = d where y > 0 (or relu is not set), from start to stop, and its sums over rows in s."""
-    zero, width = y.dtype.type(0), s.size
-    for i in range(start, stop, width):
-        v, r = y[i : i + width], d[i : i + width]
+def _masked_sums(y, d, rows, width, relu, zero, s):
+    """d = d where y > 0 (or relu is not set), and its sums over rows in s."""
+    for i in range(rows):
+        v, r = offset(y, i * width), offset(d, i * width)
         if relu:
             for j in range(width):
                 t = r[j] if v[j] > 0 else zero
@@ -117,39 +105,39 @@ def linear_pullback(ct, y, activation, dz, db):
 
     Activations as in `linear`. `dz` may be `ct`.
     """
-    units, relu = y.shape[2], activation == 1
+    (members, rows, units), relu, zero = y.shape, activation == 1, y.dtype.type(0)
     together = _TOGETHER if units < _NARROW else 1
-    size, width = y.shape[1] * units, together * units
-    sums = np.empty(width, y.dtype)
-    for m in range(y.shape[0]):
-        s = as_c(db[m])
-        _begin_pullback(as_c(ct[m]), as_c(dz[m]), s)
-        y1, d1 = as_c(y[m]).reshape(size), as_c(dz[m]).reshape(size)
-        whole = size - size % width
-        for j in range(width):
-            sums[j] = 0
-        _masked_sums(y1, d1, 0, whole, relu, sums)
+    groups, width = rows // together, together * units
+    buffer = np.empty(width, y.dtype)
+    for m in range(members):
+        _begin_pullback(ct, m, dz, db)
+        ym, dm, s, sums = member(y, m), member(dz, m), member(db, m), data(buffer)
+        clear(sums, width)
+        _masked_sums(ym, dm, groups, width, relu, zero, sums)
         for j in range(width):
             s[j % units] += sums[j]
-        _masked_sums(y1, d1, whole, size, relu, s)
+        done = groups * width
+        left = rows - groups * together
+        _masked_sums(offset(ym, done), offset(dm, done), left, units, relu, zero, s)
+    keep(buffer)
 
 
 @kernel("f3 f3 i f3 f2")
 def linear_sigmoid_pullback(ct, y, activation, dz, db):
     """As `linear_pullback`, for the activations of `linear_sigmoid`."""
-    one = y.dtype.type(1)
-    for m in range(y.shape[0]):
-        y2, d2, s = as_c(y[m]), as_c(dz[m]), as_c(db[m])
-        _begin_pullback(as_c(ct[m]), d2, s)
-        for i in range(y2.shape[0]):
-            v, d = y2[i], d2[i]
+    (members, rows, units), one = y.shape, y.dtype.type(1)
+    for m in range(members):
+        _begin_pullback(ct, m, dz, db)
+        s = member(db, m)
+        for i in range(rows):
+            v, d = offset(member(y, m), i * units), offset(member(dz, m), i * units)
             if activation == 2:
-                for j in range(s.size):
+                for j in range(units):
                     t = d[j] * (one - v[j] * v[j])
                     d[j] = t
                     s[j] += t
             else:
-                for j in range(s.size):
+                for j in range(units):
                     t = d[j] * v[j] * (one - v[j])
                     d[j] = t
                     s[j] += t

@@ -4,6 +4,8 @@ Arrays and plans are those of `conv`, where ``groups == C == K``. A tile holds s
 panel of channels; each tap multiplies their inputs by its row of weights, lane by lane.
 """
 
+import numpy as np
+
 from skdeep._kernels.cpu._conv_plan import (
     BAND_LINES,
     BAND_PLANES,
@@ -20,6 +22,7 @@ from skdeep._kernels.cpu._conv_plan import (
     OUT_LINE,
     OUT_ROW,
     PACKED_AT,
+    PASS_SIZE,
     PASS_TAPS,
     PLANE,
     PLANES,
@@ -33,10 +36,11 @@ from skdeep._kernels.cpu._conv_plan import (
     TAP_ROW,
     TAPS_AT,
 )
-from skdeep._kernels.cpu._microkernel import ACROSS, HOST, data, itemsize, make_pack, offset
-from skdeep._kernels.cpu._numba import as_c, helper, kernel
+from skdeep._kernels.cpu._microkernel import ACROSS, HOST, make_pack
+from skdeep._kernels.cpu._numba import helper, kernel
+from skdeep._kernels.cpu._pointers import clear, data, itemsize, member, offset
 from skdeep._kernels.cpu._sweep import lanes_sweep
-from skdeep._kernels.cpu.conv import aligned, band_source, clear, fill_untouched, member
+from skdeep._kernels.cpu.conv import aligned, band_source, fill_untouched
 
 _WIDTH = ACROSS * HOST.width
 _pack = make_pack(HOST)
@@ -60,7 +64,7 @@ def _depthwise_pass(x, bias, plan, row, tables, first, last, scratch, out):
     width, channels = _WIDTH // itemsize(x), plan[SOURCE_CHANNELS]
     slab, deep = offset(scratch, plan[SLAB_AT]), row[PASS_TAPS] * width
     packed = offset(scratch, row[PACKED_AT])
-    offsets = offset(data(tables), row[OFFSETS_AT])
+    offsets = offset(tables, row[OFFSETS_AT])
     for plane in range(first * row[DEPTHS], last * row[DEPTHS], row[BAND_PLANES]):
         planes = min(row[BAND_PLANES], last * row[DEPTHS] - plane)
         image, depth = divmod(plane, row[DEPTHS])
@@ -73,7 +77,7 @@ def _depthwise_pass(x, bias, plan, row, tables, first, last, scratch, out):
                     planes, row[PLANE], row[OUT_IMAGE],
                     lines, row[STEP_H] * row[LINE], row[OUT_LINE],
                     row[ROWS], offset(a, j), row[STEP_W] * channels, 0,
-                    offsets, offset(data(tables), row[SPANS_AT] + 2 * line), 0, row[LENGTH],
+                    offsets, offset(tables, row[SPANS_AT] + 2 * line), 0, row[LENGTH],
                     offset(packed, j // width * deep), width,
                     offset(out, to + j), row[OUT_ROW],
                     min(width, channels - j), offset(bias, j), plan[RELU], 0,
@@ -83,25 +87,26 @@ def _depthwise_pass(x, bias, plan, row, tables, first, last, scratch, out):
 @kernel("f2 f2 f2 l1 l2 l1 f1 f2")
 def depthwise(x, w, bias, plan, passes, tables, scratch, out):
     """As `conv.correlate`, with a filter for each channel."""
+    start, count, plan, tables = aligned(scratch), passes.shape[0], data(plan), data(tables)
+    floor = out.dtype.type(0 if plan[RELU] else -np.inf)
     for m in range(out.shape[0]):
-        xm, wm, bm, om = member(x, m), member(w, m), member(bias, m), as_c(out[m])
-        fill_untouched(plan, bm, om)
-        start = aligned(scratch)
-        for i in range(passes.shape[0]):
-            _pack_weights(data(wm), plan, passes[i], tables, offset(start, passes[i, PACKED_AT]))
+        xm, wm, bm, om = member(x, m), member(w, m), member(bias, m), member(out, m)
+        fill_untouched(plan, bm, bias.shape[1], floor, om, out.shape[1])
+        for i in range(count):
+            row = offset(data(passes), i * PASS_SIZE)
+            _pack_weights(wm, plan, row, tables, offset(start, row[PACKED_AT]))
         for n in range(0, plan[IMAGES], plan[CHUNK]):
             last = min(n + plan[CHUNK], plan[IMAGES])
-            for i in range(passes.shape[0]):
-                _depthwise_pass(
-                    data(xm), data(bm), plan, passes[i], tables, n, last, start, data(om)
-                )
+            for i in range(count):
+                row = offset(data(passes), i * PASS_SIZE)
+                _depthwise_pass(xm, bm, plan, row, tables, n, last, start, om)
 
 
 @helper
 def _weights_band(a, dy, zeros, plan, row, tables, count, accumulate, dw):
     """Add a band's products of inputs and output gradients to the weight gradient."""
     width, channels = _WIDTH // itemsize(a), plan[SOURCE_CHANNELS]
-    offsets = offset(data(tables), row[OFFSETS_AT])
+    offsets = offset(tables, row[OFFSETS_AT])
     for j in range(0, channels, width):
         for r in range(row[PASS_TAPS]):
             start = tables[row[TAPS_AT] + r] + j
@@ -118,21 +123,19 @@ def _weights_band(a, dy, zeros, plan, row, tables, count, accumulate, dw):
 @kernel("f2 f2 l1 l2 l1 f1 f2")
 def depthwise_weight_grad(x, dy, plan, passes, tables, scratch, dw):
     """As `conv.weight_grad`, with a filter for each channel."""
-    row = passes[0]
-    start = aligned(scratch)
+    start, plan, row, tables = aligned(scratch), data(plan), data(passes), data(tables)
     zeros, slab = start, offset(start, plan[SLAB_AT])
     clear(zeros, plan[SLAB_AT])
     pixels = row[ROWS] * plan[SOURCE_CHANNELS]
     for m in range(dw.shape[0]):
-        xm, dm, wm = data(member(x, m)), data(member(dy, m)), as_c(dw[m])
+        xm, dm, wm = member(x, m), member(dy, m), member(dw, m)
         if row[PLANES] == 0:
-            clear(data(wm), wm.size)
+            clear(wm, dw.shape[1])
         for plane in range(0, row[PLANES], row[BAND_PLANES]):
             planes = min(row[BAND_PLANES], row[PLANES] - plane)
             for line in range(0, row[LINES], row[BAND_LINES]):
                 lines = min(row[BAND_LINES], row[LINES] - line)
                 a = band_source(xm, plan, row, tables, plane, planes, line, lines, slab)
                 to = offset(dm, (plane * row[LINES] + line) * pixels)
-                _weights_band(
-                    a, to, zeros, plan, row, tables, planes * lines, plane + line > 0, data(wm)
-                )
+                add = plane + line > 0
+                _weights_band(a, to, zeros, plan, row, tables, planes * lines, add, wm)

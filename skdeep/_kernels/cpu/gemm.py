@@ -20,17 +20,13 @@ from skdeep._kernels.cpu._indirect import Indirect, fill_nan
 from skdeep._kernels.cpu._microkernel import (
     ACROSS,
     HOST,
-    cast,
-    copy,
-    data,
-    itemsize,
     make_pack,
     make_pack_transposed,
     make_panel,
-    offset,
-    set_zero,
 )
 from skdeep._kernels.cpu._numba import FLOATS, JIT, helper, renamed
+from skdeep._kernels.cpu._panel import panel as _panel
+from skdeep._kernels.cpu._pointers import cast, clear, copy, data, itemsize, keep, offset
 
 # ---- the product in blocks ---------------------------------------------------------------------
 
@@ -46,7 +42,7 @@ _PACK_ROWS, _PACK_ROWS_ALIASED = 512, 28
 _PACK_COLUMNS = 64
 
 _WIDTH, _MASKS = ACROSS * HOST.width, HOST.masks
-_panel, _pack, _pack_transposed = make_panel(HOST), make_pack(HOST), make_pack_transposed(HOST)
+_pack, _pack_transposed = make_pack(HOST), make_pack_transposed(HOST)
 
 
 @helper
@@ -93,8 +89,8 @@ def _product(ta, tb, m, n, k, a, lda, b, ldb, c, ldc, accumulate):
                 _panel(rows, x, x_row, x_col, y, y_row, z, ldc, depth, columns, add)
     if k <= 0 and accumulate == 0:
         for i in range(m):
-            for j in range(n):
-                set_zero(offset(c, i * ldc + j))
+            clear(offset(c, i * ldc), n)
+    keep(buffer)
 
 
 def build(isa, dtype, cache=False):
@@ -140,7 +136,7 @@ def gemm(ta, tb, m, n, k, a, lda, b, ldb, c, ldc):
         Whether op(A) is the transpose of A, which is then (k, m), and op(B) of B, then (n, k).
     m, n, k : int
         Sizes; ``k = 0`` gives zeros.
-    a, b, c : arrays of float32 or all of float64
+    a, b, c : arrays of float32 or all of float64, or pointers
         Only where they start counts; their rows are contiguous. C may not overlap A or B.
     lda, ldb, ldc : int
         Elements from one row to the next.

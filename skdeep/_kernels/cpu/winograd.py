@@ -42,10 +42,11 @@ from types import FunctionType
 import numpy as np
 
 from skdeep._kernels.cpu import _winograd_transforms as transforms
-from skdeep._kernels.cpu._microkernel import ACROSS, HOST, data, make_pack_transposed, offset
-from skdeep._kernels.cpu._numba import Kernel, as_c, helper
-from skdeep._kernels.cpu._winograd_transforms import address, multiply
-from skdeep._kernels.cpu.conv import aligned, clear, member
+from skdeep._kernels.cpu._microkernel import ACROSS, HOST, make_pack_transposed
+from skdeep._kernels.cpu._numba import Kernel, helper
+from skdeep._kernels.cpu._panel import panel as multiply
+from skdeep._kernels.cpu._pointers import address, cast, clear, data, itemsize, member, offset
+from skdeep._kernels.cpu.conv import aligned
 
 #: Outputs along a tile's side, by the name of the algorithm, and the finite points.
 TILES = {"f4": 4, "f2": 2}
@@ -61,7 +62,7 @@ DOWN, ALONG, TRANSPOSED, RELU = range(9, 13)
 #: next and between planes of tiles, of filters and of output gradients.
 BLOCK, SLOTS, ROW, PLANE, FILTER_PLANE, OUT_PLANE = range(13, 19)
 #: Where in the scratch what stands, after the zeros.
-SPARE_AT, TILES_AT, FILTERS_AT, PRODUCTS_AT, TAPS_AT, LENGTH = range(19, 25)
+SPARE_AT, TABLE_AT, TILES_AT, FILTERS_AT, PRODUCTS_AT, TAPS_AT, LENGTH = range(19, 26)
 
 #: Bytes of transformed tiles in a block: about the second-level cache; more changes little.
 _BLOCK_BYTES = 600_000
@@ -114,7 +115,8 @@ def _plan(g, n, channels, filters, tile, transposed, keep, itemsize):
     plan[FILTER_PLANE] = channels * panel + _SPREAD
     plan[OUT_PLANE] = plan[BLOCK] * panel + _SPREAD
     plan[SPARE_AT] = _up(max(channels, filters) + panel, 16)
-    plan[TILES_AT] = 2 * plan[SPARE_AT]
+    plan[TABLE_AT] = 2 * plan[SPARE_AT]
+    plan[TILES_AT] = plan[TABLE_AT] + _up((side**2 + transforms.SPILLED + 9) * 8 // itemsize, 16)
     plan[FILTERS_AT] = plan[TILES_AT] + side**2 * plan[PLANE]
     plan[PRODUCTS_AT] = plan[FILTERS_AT] + plan[SLOTS] * side**2 * plan[FILTER_PLANE]
     return plan, panel, panels
@@ -219,6 +221,8 @@ def _transforms(tile):
     return {
         "_TILE": tile,
         "_SIDE": tile + 2,
+        "_locate_source": transforms.make_locate(tile + 2),
+        "_locate_result": transforms.make_locate(tile),
         "_gather_source": transforms.make_gather(bt, overlap=2),
         "_gather_filters": transforms.make_gather(g),
         "_gather_gradient": transforms.make_gather(a),
@@ -231,6 +235,8 @@ def _transforms(tile):
 (
     _TILE,
     _SIDE,
+    _locate_source,
+    _locate_result,
     _gather_source,
     _gather_filters,
     _gather_gradient,
@@ -247,88 +253,75 @@ def _place(plan, tile):
     return image, h, w
 
 
-@helper
-def _locate(table, side, h, w, height, width, image, pixel, outside):
-    """Put the addresses of a square's pixels into the table, `outside` for those off the image."""
-    for i in range(side):
-        inside = 0 <= h + i < height
-        at = image + ((h + i) * width + w) * pixel
-        for j in range(side):
-            table[i * side + j] = at + j * pixel if inside and 0 <= w + j < width else outside
-
-
 def _transform_source(x, plan, start, count, table, scratch):
     """Transform a block of tiles: planes of (tiles, channels)."""
     height, width, channels = plan[HEIGHT], plan[WIDTH], plan[CHANNELS]
-    pixel, zeros = channels * x.itemsize, address(scratch)
+    pixel, zeros = channels * itemsize(x), address(scratch)
     for i in range(count):
         image, h, w = _place(plan, start + i)
-        at = address(data(x)) + image * height * width * pixel
+        at = address(x) + image * height * width * pixel
         h, w = h * _TILE - plan[TOP], w * _TILE - plan[LEFT]
-        _locate(table, _SIDE, h, w, height, width, at, pixel, zeros)
+        _locate_source(table, h, w, height, width, at, pixel, zeros)
         to = offset(scratch, plan[TILES_AT] + i * plan[ROW])
-        _gather_source(data(table), 0, channels, _TILE * channels, to, plan[PLANE])
+        _gather_source(table, 0, channels, _TILE * channels, to, plan[PLANE])
 
 
 def _transform_gradient(dy, plan, start, count, table, scratch):
     """Transform the output gradient of a block of tiles: panels of planes of (tiles, panel)."""
     height, width, filters = plan[OUT_HEIGHT], plan[OUT_WIDTH], plan[FILTERS]
-    pixel, zeros, panel = filters * dy.itemsize, address(scratch), _PANEL // dy.itemsize
+    pixel, zeros, panel = filters * itemsize(dy), address(scratch), _PANEL // itemsize(dy)
     for i in range(count):
         image, h, w = _place(plan, start + i)
-        at = address(data(dy)) + image * height * width * pixel
-        _locate(table, _TILE, h * _TILE, w * _TILE, height, width, at, pixel, zeros)
+        at = address(dy) + image * height * width * pixel
+        _locate_result(table, h * _TILE, w * _TILE, height, width, at, pixel, zeros)
         to = offset(scratch, plan[PRODUCTS_AT] + i * panel)
         for p in range(0, filters, panel):
             _gather_gradient(
-                data(table), p, min(panel, filters - p), _TILE * filters, to, plan[OUT_PLANE]
+                table, p, min(panel, filters - p), _TILE * filters, to, plan[OUT_PLANE]
             )
             to = offset(to, _SIDE * _SIDE * plan[OUT_PLANE])
 
 
 def _transform_filters(w, plan, p, taps, scratch, out):
     """Transform a panel of filters, from column `p` on: planes of (channels, panel)."""
-    channels, filters, panel = plan[CHANNELS], plan[FILTERS], _PANEL // w.itemsize
+    channels, filters, panel = plan[CHANNELS], plan[FILTERS], _PANEL // itemsize(w)
     columns, row = min(panel, filters - p), filters
     for t in range(9):
         if plan[TRANSPOSED]:
-            tap = offset(data(w), ((8 - t) * filters + p) * channels)
+            tap = offset(w, ((8 - t) * filters + p) * channels)
             to = offset(scratch, plan[TAPS_AT] + t * (channels + panel) * panel)
             _pack_transposed(channels, tap, channels, columns, to)
             taps[t] = address(to)
         else:
-            taps[t] = address(offset(data(w), t * channels * filters + p))
+            taps[t] = address(offset(w, t * channels * filters + p))
     if plan[TRANSPOSED]:
         row = panel
     for i in range(channels):
         _gather_filters(
-            data(taps), i * row, columns, _AHEAD * row, offset(out, i * panel), plan[FILTER_PLANE]
+            taps, i * row, columns, _AHEAD * row, offset(out, i * panel), plan[FILTER_PLANE]
         )
 
 
 def _transform_products(products, bias, floor, plan, start, count, p, table, spare, out):
     """Transform the products of a block back, and add bias and ReLU: a panel of the result."""
     height, width, filters = plan[OUT_HEIGHT], plan[OUT_WIDTH], plan[FILTERS]
-    pixel, panel = filters * out.itemsize, _PANEL // out.itemsize
+    pixel, panel = filters * itemsize(out), _PANEL // itemsize(out)
     for i in range(count):
         image, h, w = _place(plan, start + i)
-        at = address(data(out)) + image * height * width * pixel
-        _locate(table, _TILE, h * _TILE, w * _TILE, height, width, at, pixel, spare)
+        at = address(out) + image * height * width * pixel
+        _locate_result(table, h * _TILE, w * _TILE, height, width, at, pixel, spare)
         source = offset(products, i * _SIDE * _SIDE * panel)
-        _scatter_result(source, panel, bias, floor, data(table), p, min(panel, filters - p))
+        _scatter_result(source, panel, bias, floor, table, p, min(panel, filters - p))
 
 
-def _transform_weights(sums, zeros, plan, p, taps, dw):
+def _transform_weights(sums, zeros, floor, plan, p, taps, dw):
     """Transform the sums of products back: a panel of the weight gradient."""
-    channels, filters, panel = plan[CHANNELS], plan[FILTERS], _PANEL // dw.itemsize
-    floor = dw.dtype.type(-np.inf)
+    channels, filters, panel = plan[CHANNELS], plan[FILTERS], _PANEL // itemsize(dw)
     for t in range(9):
-        taps[t] = address(offset(data(dw), t * channels * filters + p))
+        taps[t] = address(offset(dw, t * channels * filters + p))
     for i in range(channels):
         source, columns = offset(sums, i * panel), min(panel, filters - p)
-        _scatter_weights(
-            source, plan[FILTER_PLANE], zeros, floor, data(taps), i * filters, columns
-        )
+        _scatter_weights(source, plan[FILTER_PLANE], zeros, floor, taps, i * filters, columns)
 
 
 # ---- the kernels --------------------------------------------------------------------------------
@@ -340,16 +333,19 @@ def _correlate(x, w, bias, plan, scratch, out):
     x (1|M, source), w (1|M, weights), bias (1|M, filters), out (M, size); `plan` and the size of
     the scratch from `correlation`.
     """
-    base, table, taps = aligned(scratch), np.empty(_SIDE * _SIDE, np.int64), np.empty(9, np.int64)
+    base, plan = aligned(scratch), data(plan)
+    table = cast(offset(base, plan[TABLE_AT]), plan)
+    taps = offset(table, _SIDE * _SIDE + transforms.SPILLED)
     channels, filters, panel = plan[CHANNELS], plan[FILTERS], _PANEL // x.itemsize
     tiles, squares = plan[IMAGES] * plan[DOWN] * plan[ALONG], _SIDE * _SIDE
+    half = panel // ACROSS
     planes, products = offset(base, plan[TILES_AT]), offset(base, plan[PRODUCTS_AT])
     spare, floor = address(offset(base, plan[SPARE_AT])), x.dtype.type(-np.inf)
     if plan[RELU]:
         floor = x.dtype.type(0)
     clear(base, plan[SPARE_AT])
     for m in range(out.shape[0]):
-        xm, wm, bm, om = member(x, m), member(w, m), member(bias, m), as_c(out[m])
+        xm, wm, bm, om = member(x, m), member(w, m), member(bias, m), member(out, m)
         for start in range(0, tiles, plan[BLOCK]):
             count = min(plan[BLOCK], tiles - start)
             _transform_source(xm, plan, start, count, table, base)
@@ -358,11 +354,13 @@ def _correlate(x, w, bias, plan, scratch, out):
                 f = offset(base, plan[FILTERS_AT] + slot)
                 if start == 0 or plan[SLOTS] * panel < filters:
                     _transform_filters(wm, plan, p, taps, base, f)
+                # Whole vectors, as they are transformed.
+                across = min(panel, (filters - p + half - 1) // half * half)
                 for e in range(squares):
                     a, b = offset(planes, e * plan[PLANE]), offset(f, e * plan[FILTER_PLANE])
                     c, c_row = offset(products, e * panel), squares * panel
-                    multiply(count, a, plan[ROW], 1, b, c, c_row, channels, filters - p, 0)
-                b = offset(data(bm), p)
+                    multiply(count, a, plan[ROW], 1, b, panel, c, c_row, channels, across, 0)
+                b = offset(bm, p)
                 _transform_products(products, b, floor, plan, start, count, p, table, spare, om)
 
 
@@ -371,15 +369,18 @@ def _weight_grad(x, dy, plan, scratch, dw):
 
     x (1|M, size), dy (1|M, size), dw (M, size); `plan` and the size of the scratch from `weights`.
     """
-    base, table, taps = aligned(scratch), np.empty(_SIDE * _SIDE, np.int64), np.empty(9, np.int64)
+    base, plan = aligned(scratch), data(plan)
+    table = cast(offset(base, plan[TABLE_AT]), plan)
+    taps = offset(table, _SIDE * _SIDE + transforms.SPILLED)
     channels, filters, panel = plan[CHANNELS], plan[FILTERS], _PANEL // x.itemsize
     tiles, squares = plan[IMAGES] * plan[DOWN] * plan[ALONG], _SIDE * _SIDE
-    planes = offset(base, plan[TILES_AT])
+    half = panel // ACROSS
+    planes, floor = offset(base, plan[TILES_AT]), x.dtype.type(-np.inf)
     clear(base, plan[SPARE_AT])
     for m in range(dw.shape[0]):
-        xm, dm, wm = member(x, m), member(dy, m), as_c(dw[m])
+        xm, dm, wm = member(x, m), member(dy, m), member(dw, m)
         if tiles == 0:
-            clear(data(wm), wm.size)
+            clear(wm, dw.shape[1])
         for start in range(0, tiles, plan[BLOCK]):
             count = min(plan[BLOCK], tiles - start)
             _transform_source(xm, plan, start, count, table, base)
@@ -388,12 +389,13 @@ def _weight_grad(x, dy, plan, scratch, dw):
             for p in range(0, filters, panel):
                 slot = p // panel % plan[SLOTS] * squares * plan[FILTER_PLANE]
                 sums = offset(base, plan[FILTERS_AT] + slot)
+                across = min(panel, (filters - p + half - 1) // half * half)
                 for e in range(squares):
                     a, c = offset(planes, e * plan[PLANE]), offset(sums, e * plan[FILTER_PLANE])
-                    multiply(channels, a, 1, plan[ROW], b, c, panel, count, filters - p, start)
+                    multiply(channels, a, 1, plan[ROW], b, panel, c, panel, count, across, start)
                     b = offset(b, plan[OUT_PLANE])
                 if start + plan[BLOCK] >= tiles:
-                    _transform_weights(sums, base, plan, p, taps, wm)
+                    _transform_weights(sums, base, floor, plan, p, taps, wm)
 
 
 def _bind(function, name, names):

@@ -183,12 +183,14 @@ def conv_transpose(
         the last axis goes with the channels of `x`.
     b : array of shape (n_members, n_filters), default=None
         The biases; none if None.
-    stride, padding, dilation, groups
+    stride, padding
         Those of the convolution. The result has (spatial - 1) * stride + dilation * (kernel - 1)
         + 1 - padding (both sides) cells, or spatial * stride with padding "same".
     output_padding : int or tuple of int, default=0
         Cells more at the end, fewer than the stride: which of the sizes that a strided
         convolution brings to that of `x` is meant.
+    dilation, groups
+        Those of the convolution.
     activation, winograd
         As in `conv`.
 
@@ -245,10 +247,12 @@ def conv2d(x, w, *, stride=1, padding="valid", dilation=1, groups=1, winograd="a
         The images; a leading axis of members may stand on both arrays.
     w : array of shape (kernel_height, kernel_width, n_channels // groups, n_filters)
         The filters.
-    stride, dilation : int or tuple of int, default=1
-        Steps of the window, and between its cells.
+    stride : int or tuple of int, default=1
+        Steps of the window.
     padding : {"valid", "same"}, int, tuple of int or of (before, after), default="valid"
         Zeros around the image; "same" gives ceil(size / stride) cells.
+    dilation : int or tuple of int, default=1
+        Steps between the window's cells.
     groups : int, default=1
         The channels are cut into so many groups, each with its own share of the filters;
         n_channels groups make a depthwise convolution.
