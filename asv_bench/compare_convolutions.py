@@ -212,7 +212,7 @@ def resnet_layers():
 NETWORKS = {
     "lenet5": (lenet_layers, (28, 28, 1), 6_400, 1),
     "small_cnn": (small_layers, (28, 28, 1), 1_920, 1),
-    "resnet18": (resnet_layers, (32, 32, 3), 128, 1),
+    "resnet18": (resnet_layers, (32, 32, 3), 384, 1),
 }
 
 

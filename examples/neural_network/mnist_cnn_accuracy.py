@@ -15,20 +15,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from skdeep.datasets import load_mnist
-from skdeep.layers import (
-    Activation,
-    BatchNormalization,
-    Conv2D,
-    Dropout,
-    Flatten,
-    MaxPool2D,
-)
+from skdeep.layers import Activation, BatchNormalization, Conv2D, Dropout, Flatten, MaxPool2D
 from skdeep.neural_network import CNNClassifier
 from skdeep.training import Augmentation, Cosine, OneCycle
 
 X_train, y_train = load_mnist(subset="train", return_X_y=True)
 X_test, y_test = load_mnist(subset="test", return_X_y=True)
-X_train, X_test = X_train.reshape(-1, 28, 28, 1), X_test.reshape(-1, 28, 28, 1)
+X_train, X_test = (X.reshape(-1, 28, 28, 1) for X in (X_train, X_test))
 
 
 def block(i, filters):
@@ -68,7 +61,7 @@ nets = {
 }
 
 # %%
-# The accuracy on the 10,000 test digits, which no training looks at. LeNet-5's rate and penalty are
+# The accuracy on the 10,000 test digits, which no training sees. LeNet-5's rate and penalty are
 # the best of seven pairs that were tried, by test accuracy; the small net's were not searched for.
 
 seeds = (0, 1, 2)

@@ -56,7 +56,7 @@ class NamedLayers:
         -------
         self : object
         """
-        own = set(type(self)._get_param_names())
+        own = set(super().get_params(deep=False))
         lists = {k: v for k, v in params.items() if k in self._layer_lists}
         if lists:  # first: the names of the others are those of the new list
             super().set_params(**lists)

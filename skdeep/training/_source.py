@@ -108,7 +108,7 @@ class Streamed:
         end = held + len(X)
         self.data.x[held:end] = np.reshape(X, (len(X), -1))
         self.data.y[held:end] = targets
-        if weights is not None:
+        if self.data.weight is not None:
             self.data.weight[held:end] = weights
         return end
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -99,7 +100,7 @@ class Options:
     threads: int = 1
     segments: int = 1
     storage: str | None = None
-    augmentation: object = None
+    augmentation: Any = None
 
 
 @dataclass

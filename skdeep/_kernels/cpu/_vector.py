@@ -10,7 +10,7 @@ A mask of lanes is a vector of booleans, or None for whole vectors.
 from llvmlite import ir
 from numba import types
 from numba.core.datamodel import models, register_default
-from numba.core.extending import intrinsic
+from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
 from skdeep._kernels.cpu._microkernel import HOST

@@ -134,24 +134,25 @@ def _lowering(kind, x_shape, w_shape, g, groups, winograd, dtype):
     chosen = algorithm(g, channels, filters, groups, dtype, winograd)
     g = g.canonical()
     if chosen != "direct":
-        from skdeep._kernels.cpu import winograd as k
+        from skdeep._kernels.cpu import winograd
 
         if kind == "weight":
-            *plan, scratch = k.weights(g, n, channels, filters, chosen, itemsize)
-            return k.weight_grad[chosen], plan, k.RELU, scratch
-        *plan, scratch = k.correlation(g, n, channels, filters, chosen, transposed, itemsize)
-        return k.correlate[chosen], plan, k.RELU, scratch
+            *plan, scratch = winograd.weights(g, n, channels, filters, chosen, itemsize)
+            return winograd.weight_grad[chosen], plan, winograd.RELU, scratch
+        sizes = g, n, channels, filters, chosen, transposed, itemsize
+        *plan, scratch = winograd.correlation(*sizes)
+        return winograd.correlate[chosen], plan, winograd.RELU, scratch
     from skdeep._kernels.cpu import _conv_plan as plans
 
     sizes, lanes = (g, n, channels, filters, groups), groups == channels == filters > 1
     if lanes:
-        from skdeep._kernels.cpu import depthwise as k
+        from skdeep._kernels.cpu import depthwise
 
-        kernels = k.depthwise_weight_grad, k.depthwise
+        kernels = depthwise.depthwise_weight_grad, depthwise.depthwise
     else:
-        from skdeep._kernels.cpu import conv as k
+        from skdeep._kernels.cpu import conv
 
-        kernels = k.weight_grad, k.correlate
+        kernels = conv.weight_grad, conv.correlate
     if kind == "weight":
         *plan, scratch = plans.weights(*sizes, lanes, itemsize)
         return kernels[0], plan, plans.RELU, scratch
