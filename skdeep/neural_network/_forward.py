@@ -20,13 +20,15 @@ def convert(X, dtype):
         return np.ascontiguousarray(X, dtype=dtype)
 
 
-#: Samples that go through a network at once, and the bytes of the largest output that they have.
-_BLOCK, _BYTES = 1024, 16 << 20
+#: Samples that go through a network at once (images, and rows), and the bytes of the largest
+#: output that they have.
+_IMAGES, _ROWS, _BYTES = 256, 1024, 16 << 20
 
 
 def _block(network):
     largest = max(int(np.prod(s)) for s in network.shapes) * network.dtype.itemsize
-    return int(np.clip(_BYTES // largest, 1, _BLOCK))
+    most = _IMAGES if any(len(s) > 1 for s in network.shapes) else _ROWS
+    return int(np.clip(_BYTES // largest, 1, most))
 
 
 def predict(network, X, block=None, threads=1):
