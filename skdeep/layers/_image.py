@@ -1,5 +1,6 @@
 """Layers that enlarge, cut and pad images; channels last."""
 
+from abc import abstractmethod
 from functools import lru_cache
 from numbers import Integral
 
@@ -17,9 +18,9 @@ _COUNTS = [Interval(Integral, 0, None, closed="left"), tuple]
 class _Resampling(Spatial):
     """Abstract base of the layers that map each spatial axis by itself."""
 
+    @abstractmethod
     def _axes(self, spatial):
         """Return the map of each axis; None for one that stays."""
-        raise NotImplementedError
 
     def build(self, input_shape):
         """Say the spatial shape after the layer."""

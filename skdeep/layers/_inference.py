@@ -3,7 +3,6 @@
 import numpy as np
 from sklearn.base import clone
 
-from skdeep.layers._activation import Activation
 from skdeep.layers._base import Context
 from skdeep.layers._convolution import Grouped
 from skdeep.layers._dense import Dense
@@ -24,7 +23,6 @@ class Inference:
     """
 
     def __init__(self, network):
-        self.network = network
         wanted = network.wanted(training=False)
         self.end, self.steps, folded = wanted[-1], [], set()
         for i in wanted:
@@ -32,16 +30,12 @@ class Inference:
                 continue
             node, params, out = network.nodes[i], network.params[i], i
             layer, norm = node.layer, network.sole_reader(i)
-            if _takes_scale(layer) and _is(network, norm, BatchNormalization):
+            if _takes_scale(layer) and _normalises(network, norm):
                 layer, params = _folded(network, i, norm)
-                out, after = norm, network.sole_reader(norm)
-                folded.add(norm)
-                if (
-                    _is(network, after, Activation)
-                    and network.nodes[after].layer.function == "relu"
-                ):
-                    layer, out = clone(layer).set_params(activation="relu"), after
-                    folded.add(after)
+                out, relu = norm, network.relu_after(norm)
+                if relu is not None:
+                    layer, out = clone(layer).set_params(activation="relu"), relu
+                folded.update({norm, out})
             context = Context(site=i, hyper=network.hyper[i])
             self.steps.append((layer, node.inputs, params, network.state[i], context, out))
         self.last = {j: n for n, (_, inputs, *_) in enumerate(self.steps) for j in inputs}
@@ -63,8 +57,8 @@ def _takes_scale(layer):
     return isinstance(layer, Grouped | Dense) and layer.activation == "identity"
 
 
-def _is(network, i, kind):
-    return i is not None and isinstance(network.nodes[i].layer, kind)
+def _normalises(network, i):
+    return i is not None and isinstance(network.nodes[i].layer, BatchNormalization)
 
 
 def _folded(network, i, norm):

@@ -61,16 +61,19 @@ class Network(Topology):
         self._bind()
         self._fill_state(slice(None))
 
+    def relu_after(self, i, training=False):
+        """Return the ReLU that alone reads a node, as a node's number; None where it is none."""
+        then = self.sole_reader(i, training)
+        layer = None if then is None else self.nodes[then].layer
+        return then if isinstance(layer, Activation) and layer.function == "relu" else None
+
     def _find_fused(self):
-        """Return which batch normalisation a ReLU alone reads: in training they are one pass."""
-        pairs = {}
-        for i, node in enumerate(self.nodes):
-            if isinstance(node.layer, BatchNormalization):
-                then = self.sole_reader(i, training=True)
-                layer = None if then is None else self.nodes[then].layer
-                if isinstance(layer, Activation) and layer.function == "relu":
-                    pairs[i] = then
-        return pairs
+        """Return the ReLU after each batch normalisation: in training the two are one pass."""
+        return {
+            i: self.relu_after(i, training=True)
+            for i, node in enumerate(self.nodes)
+            if isinstance(node.layer, BatchNormalization)
+        }
 
     def _bind(self):
         self.params = self.views(self.data)

@@ -314,6 +314,7 @@ class Topology:
         self.shapes = [tuple(input_shape), *(n.output_shape for n in self.nodes)]
         self.heads = [(i, n.head) for i, n in enumerate(self.nodes) if n.head]
         self._inference = self._ancestors(len(self.nodes) - 1)
+        self._readers = {training: self._read_by(training) for training in (False, True)}
         self._lay_out()
 
     def _lay_out(self):
@@ -346,9 +347,17 @@ class Topology:
         """Return the numbers of the nodes that a pass computes: auxiliary heads in training."""
         return list(range(len(self.nodes))) if training else self._inference
 
+    def _read_by(self, training):
+        """Return which nodes read each node."""
+        readers = {}
+        for j in self.wanted(training):
+            for i in set(self.nodes[j].inputs):
+                readers.setdefault(i, []).append(j)
+        return readers
+
     def sole_reader(self, i, training=False):
         """Return the one node that reads a node; None where there are several, or none."""
-        readers = [j for j in self.wanted(training) if i in self.nodes[j].inputs]
+        readers = self._readers[training].get(i, ())
         return readers[0] if len(readers) == 1 else None
 
     @property

@@ -155,6 +155,10 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
         """Return how steps are computed."""
         return Options()
 
+    def _threads(self):
+        """Return the threads that one net is trained on and predicts on."""
+        return 1
+
     def _publish(self, attributes):
         for name, value in attributes.items():
             setattr(self, name, value)
@@ -316,8 +320,7 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
         check_is_fitted(self)
         X = self._validate_more(X)
         self._adopt_weights()
-        threads = self._options(self.network_).threads
-        raw = predict(self.network_, X, threads=threads)
+        raw = predict(self.network_, X, threads=self._threads())
         return raw.astype(np.float32 if X.dtype == np.float32 else np.float64, copy=False)
 
     def __getstate__(self):

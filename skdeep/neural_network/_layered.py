@@ -156,12 +156,15 @@ class LayeredNetwork(NamedLayers, TrainedNetwork):
         flat = [] if len(ends) == 1 else [(f"{OUTPUT}_flatten", Flatten())]
         return [*layers, *flat, (OUTPUT, Dense(n_outputs))]
 
+    def _threads(self):
+        # Not what a context of joblib says: parts, and so roundings, would come from outside.
+        return 1 if self.n_jobs is None else effective_n_jobs(self.n_jobs)
+
     def _options(self, network):
         segments = self.checkpoint_activations
         if segments is True:  # the memory is least for about the root of the number of layers
             segments = int(np.ceil(np.sqrt(len(network.cuts()))))
-        # Not what a context of joblib says: parts, and so roundings, would come from outside.
-        threads = 1 if self.n_jobs is None else effective_n_jobs(self.n_jobs)
+        threads = self._threads()
         return Options(
             parts=self.accumulate_steps if self.accumulate_steps > 1 else threads,
             threads=threads,
