@@ -1,5 +1,6 @@
 """The documentation that classifier and regressor share, said once."""
 
+import re
 import textwrap
 
 _SUMMARY = """
@@ -138,26 +139,16 @@ alpha : float, default=0.0
     Strength of the l2 penalty on the weights, divided by the batch's sample weight.
 batch_size : int or "auto", default="auto"
     Samples per step; "auto" is ``min(64, n_samples)``.
-learning_rate_init : float, default=0.001
-    The initial learning rate.
+{learning_rate_init}
 max_iter : int, default=20
     Epochs.
-shuffle : bool, default=True
-    Whether every epoch has an order of its own.
-random_state : int, RandomState instance or None, default=None
-    Seeds the initial weights, the validation split, the orders and all draws. The draws are a
-    function of this seed, the epoch, the step and the element, so a resumed training repeats them.
-tol : float, default=1e-4
-    What counts as an improvement of the loss (or of the validation score).
-verbose : bool, default=False
-    Whether to print the loss of every epoch.
-warm_start : bool, default=False
-    Whether `fit` goes on from the weights of the last call.
-early_stopping : bool, default=False
-    Whether to stop when the score of a validation set stalls, and to restore the best weights.
-validation_fraction : float, default=0.1
-    The part of the samples that is held out for early stopping (stratified by class) where no
-    `X_val` is given.
+{shuffle}
+{random_state}
+{tol}
+{verbose}
+{warm_start}
+{early_stopping}
+{validation_fraction}
 n_iter_no_change : int, default=10
     Stop after more than so many epochs in a row without improvement; infinity never does.
 """
@@ -169,12 +160,9 @@ schedule : Schedule, default=None
     A learning-rate schedule of `skdeep.training`; constant by default.
 augmentation : Augmentation, default=None
     Random changes of the images in training (`skdeep.training.Augmentation`).
-l1 : float, default=0.0
-    Strength of an l1 penalty on the weights, divided like `alpha`.
-max_norm : float, default=None
-    The largest norm of a unit's incoming weights; larger ones are scaled down after each step.
-clip_value, clip_norm, clip_global_norm : float, default=None
-    Limits of the gradient: of each element, of each array's norm, of the norm of all together.
+{l1}
+{max_norm}
+{clip_value}
 accumulate_steps : int, default=1
     In how many parts a batch goes through the network, their gradients added up: less memory,
     the same step but for rounding (and for batch normalisation, which sees one part at a time,
@@ -186,47 +174,41 @@ checkpoint_activations : bool or int, default=False
 activation_storage : {None, "bfloat16"}, default=None
     What activations are kept in between forward and backward pass: 16 bits halve the memory, and
     round what gradients are computed from to three digits.
-checkpoint : str or Checkpoint, default=None
-    A file to save the training to after every epoch (or at intervals), and to resume it from, bit
-    for bit.
+{checkpoint}
 n_jobs : int, default=None
     The threads that compute the parts of a batch, and predictions; None is one, -1 all. A batch
     goes in `accumulate_steps` parts, or in one for each thread where that is 1: set it, and the
     result does not depend on the number of threads.
-dtype : {"float32", "float64"}, default="float32"
-    What the network computes in, whatever the dtype of X.
-device : {"cpu", "auto"}, default="cpu"
-    Where to train.
+{dtype}
+{device}
 """
 
 _LAYERED_ATTRIBUTES = """
 network_ : Network
     The layers with all their arrays.
-loss_ : float
-    The last epoch's loss, penalty included.
+{loss_}
 loss_curve_ : list of float
     The loss of every epoch.
-best_loss_ : float or None
-    The lowest loss; None with early stopping.
-validation_scores_ : list of float or None
-    The validation score (accuracy or R^2) of every epoch, where there is a validation set.
-best_validation_score_ : float or None
-    The highest of them.
+{best_loss_}
+{validation_scores_}
+{best_validation_score_}
 n_iter_ : int
     Epochs of the last fit.
-t_ : int
-    Samples seen.
-n_outputs_ : int
-    The number of outputs.
-out_activation_ : str
-    What turns raw outputs into predictions.
+{t_}
+{n_outputs_}
+{out_activation_}
 n_features_in_ : int
     The number of features: of pixels times channels.
-feature_names_in_ : ndarray of shape (`n_features_in_`,)
-    Their names, where X has names that are all strings.
-device_ : str
-    Where it was trained.
+{feature_names_in_}
+{device_}
 """
+
+
+def _filled(text):
+    """Return a text with each ``{name}`` line replaced by the entry that the perceptrons have."""
+    whole = _PARAMETERS + _PARAMETERS_END + _ATTRIBUTES
+    entries = {re.match(r"\w+", e)[0]: e for e in re.split(r"\n(?=\w)", whole.strip())}
+    return re.sub(r"(?m)^\{(\w+)\}$", lambda m: entries[m[1]].strip(), text)
 
 
 def document(cls):
@@ -240,8 +222,8 @@ def document(cls):
         parameters=block(_PARAMETERS),
         parameters_end=block(_PARAMETERS_END),
         attributes=block(_ATTRIBUTES),
-        layered_parameters=block(_LAYERED_PARAMETERS),
-        layered_end=block(_LAYERED_END),
-        layered_attributes=block(_LAYERED_ATTRIBUTES),
+        layered_parameters=block(_filled(_LAYERED_PARAMETERS)),
+        layered_end=block(_filled(_LAYERED_END)),
+        layered_attributes=block(_filled(_LAYERED_ATTRIBUTES)),
     )
     return cls
