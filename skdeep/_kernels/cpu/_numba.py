@@ -46,9 +46,10 @@ FLOATS = {np.dtype(np.float32): types.float32, np.dtype(np.float64): types.float
 class Variant:
     """A kernel for one floating dtype; callable, and known by its machine address."""
 
-    def __init__(self, function, signature):
+    def __init__(self, function, signature, kernel_name=None, dtype=None):
         self.function, self.signature = function, signature
         self.__name__ = function.__name__
+        self.kernel_name, self.dtype = kernel_name or function.__name__, dtype
 
     def __repr__(self):
         return f"<kernel {self.__name__}>"
@@ -122,6 +123,8 @@ class Kernel:
             self.variants[dtype] = Variant(
                 renamed(self.function, f"{self.__name__}_{dtype.name}"),
                 [_parse(s, FLOATS[dtype]) for s in self.spec],
+                self.__name__,
+                dtype,
             )
         return self.variants[dtype]
 

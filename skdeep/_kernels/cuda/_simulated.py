@@ -1,0 +1,108 @@
+"""A GPU made of NumPy arrays, which runs kernels in Python; for tests, at tiny sizes."""
+
+import numpy as np
+
+from skdeep._kernels.cuda._numba import cuda
+from skdeep._kernels.cuda.array import Buffer, DeviceArray, from_pairs, to_pairs
+
+
+class SimulatedGpu:
+    """What `Gpu` is, without one.
+
+    Parameters
+    ----------
+    index : int, default=0
+        The device's number.
+
+    Attributes
+    ----------
+    launched : int
+        The kernels launched so far.
+    """
+
+    #: The number of devices that there are.
+    count = 1
+    multiprocessors, stream_handle, name = 4, 1, "simulated"
+    capability = (9, 0)
+
+    def __init__(self, index=0):
+        self.index, self.launched, self.used, self.capacity = index, 0, 0, 1 << 32
+
+    def __repr__(self):
+        return f"cuda:{self.index} (simulated)"
+
+    # ---- memory --------------------------------------------------------------------------------
+
+    def memory(self):
+        """Return the free and the whole memory, in bytes."""
+        return self.capacity - self.used, self.capacity
+
+    def allocate(self, nbytes):
+        """Return a buffer; its bytes are poison until they are written."""
+        raw = np.full(nbytes + 256, 0xFF, np.uint8)
+        data = raw[-raw.ctypes.data % 256 :][:nbytes]
+        return Buffer(self, data.ctypes.data, nbytes, keep=data)
+
+    def pinned(self, shape, dtype):
+        """Return host memory that copies can run from on their own."""
+        return np.zeros(shape, dtype)
+
+    def upload(self, host, array):
+        """Copy a host array to a device array of the same shape, after all that was asked."""
+        if array.dtype == np.float64:
+            host = to_pairs(host)
+        elements(array)[...] = host
+
+    def download(self, array, host):
+        """Copy a device array to a host array; return when it is there."""
+        value = elements(array)
+        host[...] = from_pairs(value) if array.dtype == np.float64 else value
+
+    def synchronize(self):
+        """Return when everything that was asked is done."""
+
+    # ---- launches ------------------------------------------------------------------------------
+
+    def prepare(self, launches):
+        """Return ``run(steps=1)``, which makes a list of launches again and again."""
+
+        def run(steps=1):
+            for _ in range(steps):
+                for launch in launches:
+                    self.launch(launch)
+
+        return run
+
+    def launch(self, launch):
+        """Run a kernel."""
+        kernel = launch.kernel
+        args = [_argument(kernel, w, a) for w, a in zip(kernel.spec, launch.args, strict=True)]
+        self.launched += 1
+        cuda.run(kernel.function, launch.grid, (kernel.threads, 1, 1), args)
+
+
+def elements(array):
+    """Return a device array's elements as a NumPy array; float64 as pairs of float32."""
+    data, dtype, shape, strides = array.buffer, array.dtype, array.shape, array.strides
+    data = getattr(data, "buffer", None) or data  # scratch
+    if dtype == np.float64:
+        dtype, shape, strides = np.dtype(np.float32), (*shape, 2), (*strides, 4)
+    return np.ndarray(shape, dtype, data.keep, array.offset, strides)
+
+
+def _argument(kernel, word, value):
+    """Return an argument as a kernel sees it: a flat array, or a number of its type."""
+    from skdeep._kernels.cuda._numba import _POINTERS, _SCALARS
+
+    if word in _SCALARS:
+        if isinstance(value, DeviceArray):
+            raise TypeError(f"{kernel.__name__}: an array for the number {word!r}")
+        number = _SCALARS[word](value)
+        if word != "s" and int(number) != int(value):
+            raise OverflowError(f"{kernel.__name__}: {value} does not fit {word!r}")
+        return number
+    if value.dtype != _POINTERS[word]:
+        raise TypeError(f"{kernel.__name__}: {value.dtype} for {word!r}")
+    pairs = 2 if value.dtype == np.float64 else 1
+    flat = value.view((value.extent() * pairs,), None, 0, np.float32 if pairs == 2 else None)
+    return elements(flat)

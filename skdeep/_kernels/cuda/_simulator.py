@@ -1,0 +1,170 @@
+"""CUDA's execution model in plain Python: the kernels run as they are written, on NumPy arrays.
+
+`Cuda` stands in for the module ``numba.cuda`` inside kernels. The threads of a block are
+greenlets that run in a fixed order up to the next barrier or warp exchange; shared and local
+memory begins as NaN; a barrier that not every thread of the block reaches is an error. It says
+whether a kernel computes the right thing, not whether its threads race.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+_RUNNING, _AT_BARRIER, _AT_WARP = range(3)
+
+
+class _Thread:
+    """One thread of a block."""
+
+    __slots__ = ("greenlet", "index", "number", "allocated", "state", "value", "block")
+
+    def __init__(self, greenlet, index, number, block):
+        self.greenlet, self.index, self.number, self.block = greenlet, index, number, block
+        self.allocated, self.state, self.value = 0, _RUNNING, None
+
+    def wait(self, state, value):
+        """Give the scheduler a value and wait; return what it answers."""
+        self.state, self.value = state, value
+        self.block.scheduler.switch()
+        return self.value
+
+
+class _Block:
+    """The threads of one block, and its shared memory."""
+
+    def __init__(self, index):
+        self.index, self.shared, self.threads = index, [], []
+
+    def run(self, body, shape, args, cuda):
+        from greenlet import getcurrent, greenlet
+
+        self.scheduler = getcurrent()
+        x, y, z = shape
+        for number in range(x * y * z):
+            at = SimpleNamespace(x=number % x, y=number // x % y, z=number // (x * y))
+            self.threads.append(_Thread(greenlet(body), at, number, self))
+        live, given = self.threads, args
+        while live:
+            for thread in live:
+                if thread.state == _RUNNING:
+                    cuda.thread = thread
+                    thread.greenlet.switch(*given)
+            given = ()
+            live = [t for t in live if not t.greenlet.dead]
+            if live and not self._release_warps(live):
+                self._release_barrier(live)
+
+    def _release_warps(self, live):
+        """Let the warps go on whose living threads all wait for an exchange."""
+        warps, released = {}, False
+        for thread in live:
+            warps.setdefault(thread.number // 32, []).append(thread)
+        for warp in warps.values():
+            if all(t.state == _AT_WARP for t in warp):
+                values = {t.number % 32: t.value for t in warp}
+                for t in warp:
+                    t.state, t.value = _RUNNING, values
+                released = True
+        return released
+
+    def _release_barrier(self, live):
+        if any(t.state != _AT_BARRIER for t in live):
+            raise RuntimeError("some threads of a block wait at a barrier, others in a warp")
+        if len(live) != len(self.threads):
+            raise RuntimeError("a barrier was reached after threads of the block had returned")
+        values = [t.value for t in live]
+        for t in live:
+            t.state, t.value = _RUNNING, values
+
+
+def _poisoned(shape, dtype):
+    """Return memory that shows when it is read before it was written."""
+    dtype = np.dtype(dtype)
+    poison = np.nan if dtype.kind == "f" else np.iinfo(dtype).max
+    return np.full(shape, poison, dtype)
+
+
+class _Shared:
+    """`cuda.shared`: the n-th array that a thread asks for is the n-th of its block."""
+
+    def __init__(self, cuda):
+        self._cuda = cuda
+
+    def array(self, shape, dtype):
+        thread = self._cuda.thread
+        arrays, n = thread.block.shared, thread.allocated
+        thread.allocated += 1
+        if n == len(arrays):
+            arrays.append(_poisoned(shape, dtype))
+        return arrays[n]
+
+
+class _Local:
+    """`cuda.local`."""
+
+    @staticmethod
+    def array(shape, dtype):
+        return _poisoned(shape, dtype)
+
+
+class Cuda:
+    """What kernels call ``cuda``."""
+
+    def __init__(self):
+        self.thread = self.blockDim = self.gridDim = None
+        self.shared, self.local = _Shared(self), _Local()
+
+    threadIdx = property(lambda self: self.thread.index)
+    blockIdx = property(lambda self: self.thread.block.index)
+
+    def run(self, body, grid, block, args):
+        """Run a kernel: block after block, thread after thread."""
+        names = "x", "y", "z"
+        self.blockDim = SimpleNamespace(**dict(zip(names, block, strict=True)))
+        self.gridDim = SimpleNamespace(**dict(zip(names, grid, strict=True)))
+        with np.errstate(all="ignore"):  # unsigned numbers wrap, and floats overflow
+            for z, y, x in np.ndindex(grid[::-1]):
+                _Block(SimpleNamespace(x=x, y=y, z=z)).run(body, block, args, self)
+
+    # ---- barriers ------------------------------------------------------------------------------
+
+    def syncthreads(self):
+        self.thread.wait(_AT_BARRIER, None)
+
+    def syncthreads_or(self, value):
+        return int(any(self.thread.wait(_AT_BARRIER, bool(value))))
+
+    def syncthreads_and(self, value):
+        return int(all(self.thread.wait(_AT_BARRIER, bool(value))))
+
+    def threadfence(self):
+        """Nothing to do: memory is seen at once."""
+
+    # ---- within a warp -------------------------------------------------------------------------
+
+    def exchange(self, value):
+        """Return the values of the warp's living threads by lane, and this thread's lane."""
+        return self.thread.wait(_AT_WARP, value), self.thread.number % 32
+
+    def syncwarp(self, mask=0xFFFFFFFF):
+        self.exchange(None)
+
+    def shfl_sync(self, mask, value, source):
+        values, _ = self.exchange(value)
+        return values.get(int(source) % 32, value)
+
+    def shfl_xor_sync(self, mask, value, bits):
+        values, lane = self.exchange(value)
+        return values.get(lane ^ int(bits), value)
+
+    def shfl_down_sync(self, mask, value, delta):
+        values, lane = self.exchange(value)
+        return values.get(lane + int(delta), value)
+
+    def shfl_up_sync(self, mask, value, delta):
+        values, lane = self.exchange(value)
+        return values.get(lane - int(delta), value)
+
+    def ballot_sync(self, mask, predicate):
+        values, _ = self.exchange(bool(predicate))
+        return np.uint32(sum(1 << lane for lane, v in values.items() if v))

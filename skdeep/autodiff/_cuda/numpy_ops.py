@@ -1,0 +1,1 @@
+"""Operations that NumPy computes on the CPU, on a device."""

@@ -1,0 +1,31 @@
+"""These tests run on a GPU, or, with NUMBA_ENABLE_CUDASIM=1, on a simulated one.
+
+Elsewhere they are left out: `tests/test_cuda.py` runs them in a process of their own.
+"""
+
+import os
+
+import pytest
+
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
+
+
+def _devices():
+    if SIMULATED:
+        return True
+    try:
+        from skdeep._kernels.cuda.devices import count
+    except ImportError:
+        return False
+    return count() > 0
+
+
+collect_ignore_glob = [] if _devices() else ["test_*.py"]
+
+
+@pytest.fixture(scope="session")
+def gpu():
+    """A device: a real one where there is one, else simulated."""
+    from skdeep._kernels.cuda.devices import open_device
+
+    return open_device(0)
