@@ -198,7 +198,7 @@ GUIDE = [name for name in GUIDE if not GENERATED.intersection(name.split("/"))]
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages([str(ROOT / "skdeep")], "skdeep.")
-    if ".cuda" not in module.name
+    if "cuda" not in module.name
 )
 
 

@@ -68,6 +68,7 @@ class Program:
 
     def __init__(self, calls, arena=None, bytes_unplanned=0):
         self.calls, self.arena, self.bytes_unplanned = calls, arena, bytes_unplanned
+        self.arenas = [] if arena is None else [arena]
 
     def before(self, *calls):
         """Put calls in front and return the program."""
@@ -118,7 +119,7 @@ class Program:
         return run
 
 
-def record(f, args, into, check=True, storage=None, memory=None):
+def record(f, args, into, check=True, storage=None, memory=None, device=False):
     """Record a function as a program.
 
     Parameters
@@ -137,6 +138,9 @@ def record(f, args, into, check=True, storage=None, memory=None):
         a backward pass reads again are rounded on the way.
     memory : Memory, optional
         Where the intermediates go; by default the program has memory of its own.
+    device : bool, default=False
+        Whether the program is for a GPU: it is then a list of calls that a `Mirror` compiles,
+        and its memory only says places.
 
     Returns
     -------
@@ -166,7 +170,8 @@ def record(f, args, into, check=True, storage=None, memory=None):
                 f"an output of shape {o.shape} and dtype {o.dtype} does not fit a target of "
                 f"shape {t.shape} and dtype {t.dtype}"
             )
-    return _plan(trace, wanted, inputs, storage).lowered(memory or Memory())
+    plan = _plan(trace, wanted, inputs, storage, device)
+    return plan.lowered(memory or Memory())
 
 
 def arena_size(f, args, into, storage=None):
@@ -245,9 +250,13 @@ def _arrays(call):
     return [*(v for v in call[1] if isinstance(v, np.ndarray)), *call[2]]
 
 
-def _plan(trace, wanted, inputs, storage=None):
-    owned = trace.owned
+def _plan(trace, wanted, inputs, storage=None, device=False):
+    owned, lower = trace.owned, Primitive.lower_call
     calls = _needed(trace.calls, {id(root(o)) for o, _ in wanted})
+    if device:
+        from skdeep.autodiff import _cuda
+
+        calls, lower = _cuda.without_scratch(calls, owned), _cuda.lower
     outside = [*inputs, *(o for o, _ in wanted), *(a for call in calls for a in _arrays(call))]
     outside = _extents(a for a in outside if id(root(a)) not in owned)
     place, late = _pin(wanted, outside, owned, _uses(calls))
@@ -256,14 +265,15 @@ def _plan(trace, wanted, inputs, storage=None):
     kept = {id(root(o)) for o, _ in late}
     if storage is not None:
         calls = store_idle(calls, _uses(calls), owned, {*place, *kept}, storage)
-    return _Plan(calls, late, place, kept, owned)
+    return _Plan(calls, late, place, kept, owned, lower)
 
 
 class _Plan:
     """Where the intermediates of a list of calls stand, before any memory is taken."""
 
-    def __init__(self, calls, late, place, kept, owned):
+    def __init__(self, calls, late, place, kept, owned, lower):
         self.calls, self.late, self.place, self.owned = calls, late, place, owned
+        self.lower = lower
         self.live, self.alias = _lifetimes(calls, _uses(calls), place, kept, owned)
         self.offsets, self.arena_size = _layout(self.live, owned)
 
@@ -272,8 +282,8 @@ class _Plan:
         arena = memory.take(self.arena_size)
         late = ((_assign, [o], [t], {}) for o, t in self.late)
         done = [
-            p.lower_call(
-                [self._moved(v, arena) for v in vals], [self._moved(o, arena) for o in fresh], kw
+            self.lower(
+                p, [self._moved(v, arena) for v in vals], [self._moved(o, arena) for o in fresh], kw
             )
             for p, vals, fresh, kw in [*self.calls, *late]
         ]

@@ -20,24 +20,28 @@ class Inference:
     ----------
     network : Network
         The network.
+    params, state : list of dict, optional
+        Trees of the form of `network.params` and `network.state` to use instead (traced, say).
     """
 
-    def __init__(self, network):
+    def __init__(self, network, params=None, state=None):
+        all_params = network.params if params is None else params
+        all_state = network.state if state is None else state
         wanted = network.wanted(training=False)
         self.end, self.steps, folded = wanted[-1], [], set()
         for i in wanted:
             if i in folded:
                 continue
-            node, params, out = network.nodes[i], network.params[i], i
+            node, params, out = network.nodes[i], all_params[i], i
             layer, norm = node.layer, network.sole_reader(i)
             if _takes_scale(layer) and _normalises(network, norm):
-                layer, params = _folded(network, i, norm)
+                layer, params = _folded(network, i, norm, all_params, all_state)
                 out, relu = norm, network.relu_after(norm)
                 if relu is not None:
                     layer, out = clone(layer).set_params(activation="relu"), relu
                 folded.update({norm, out})
             context = Context(site=i, hyper=network.hyper[i])
-            self.steps.append((layer, node.inputs, params, network.state[i], context, out))
+            self.steps.append((layer, node.inputs, params, all_state[i], context, out))
         self.last = {j: n for n, (_, inputs, *_) in enumerate(self.steps) for j in inputs}
 
     def __call__(self, x):
@@ -61,10 +65,10 @@ def _normalises(network, i):
     return i is not None and isinstance(network.nodes[i].layer, BatchNormalization)
 
 
-def _folded(network, i, norm):
+def _folded(network, i, norm, all_params, all_state):
     """Return the layer of node i with the normalisation of another node in its parameters."""
-    layer, params = network.nodes[i].layer, dict(network.params[i])
-    p, state = network.params[norm], network.state[norm]
+    layer, params = network.nodes[i].layer, dict(all_params[i])
+    p, state = all_params[norm], all_state[norm]
     epsilon = network.dtype.type(network.nodes[norm].layer.epsilon)
     scale = p["gamma"] / np.sqrt(state["variance"] + epsilon)
     weight = params["weight"]

@@ -12,6 +12,7 @@ from skdeep._losses import get_loss
 from skdeep._random import generator, member_seeds
 from skdeep.datasets import Stream
 from skdeep.layers._network import Network
+from skdeep.neural_network._device import check_device, choose, for_prediction, multiply_adds
 from skdeep.neural_network._forward import convert, predict
 from skdeep.neural_network._work import Work
 from skdeep.training import schedules
@@ -100,6 +101,7 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
         checkpoint, found, fingerprint = self._find_checkpoint(X, target, weight, fresh)
         seed = self._seed(fresh) if found is None else int(found[0]["seeds"][0])
         network = self._network(self._sample_shape(X), target, seed, fresh)
+        target_device = self._choose_device(network, len(target.values), stream, lbfgs)
         stopping = self.early_stopping and not lbfgs
         rows, held_out = self._hold_out(X, target, weight, validation, seed, stopping)
         work = Work(
@@ -113,6 +115,7 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
             fresh=fresh,
             incremental=incremental,
             given=given,
+            device=target_device,
         )
         # With L-BFGS the last task is an empty one, as in scikit-learn's own.
         epochs = optimizer.max_iter + 1 if lbfgs else 1 if incremental else self.max_iter
@@ -155,6 +158,14 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
         """Return how steps are computed."""
         return Options()
 
+    def _choose_device(self, network, n_samples, stream, lbfgs):
+        """Return where to train."""
+        samples = (len(stream) if stream is not None else n_samples) * self.max_iter
+        refusal = "L-BFGS computes in float64 on the CPU" if lbfgs else None
+        # Forward, and twice as much on the way back.
+        work = 3.0 * samples * multiply_adds(network)
+        return choose(self.device, self.precision, self.dtype, work, refusal)
+
     def _threads(self):
         """Return the threads that one net is trained on and predicts on."""
         return 1
@@ -181,12 +192,9 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _check_settings(self, incremental):
         """Refuse what does not go together."""
-        if self.device not in ("cpu", "auto"):
-            raise ValueError(
-                f"device={self.device!r}: this version trains on the CPU only; use 'cpu' or 'auto'"
-            )
         if np.dtype(self.dtype) not in (np.float32, np.float64):
             raise ValueError(f"dtype={self.dtype!r} must be 'float32' or 'float64'")
+        check_device(self.device, self.dtype)
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         if incremental and self.checkpoint is not None:
@@ -320,7 +328,8 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
         check_is_fitted(self)
         X = self._validate_more(X)
         self._adopt_weights()
-        raw = predict(self.network_, X, threads=self._threads())
+        target = for_prediction(self, X.shape[0])
+        raw = predict(self.network_, X, threads=self._threads(), target=target)
         return raw.astype(np.float32 if X.dtype == np.float32 else np.float64, copy=False)
 
     def __getstate__(self):

@@ -157,6 +157,7 @@ class CNNClassifier(ClassifierNetwork, BaseCNN):
         n_jobs=None,
         dtype="float32",
         device="cpu",
+        precision="float32",
     ):
         self.layers = layers
         self.architecture = architecture
@@ -192,6 +193,7 @@ class CNNClassifier(ClassifierNetwork, BaseCNN):
         self.n_jobs = n_jobs
         self.dtype = dtype
         self.device = device
+        self.precision = precision
 
 
 @document
@@ -282,6 +284,7 @@ default="squared_error"
         n_jobs=None,
         dtype="float32",
         device="cpu",
+        precision="float32",
     ):
         self.layers = layers
         self.architecture = architecture
@@ -317,3 +320,4 @@ default="squared_error"
         self.n_jobs = n_jobs
         self.dtype = dtype
         self.device = device
+        self.precision = precision

@@ -94,8 +94,13 @@ checkpoint : str or Checkpoint, default=None
     for bit.
 dtype : {"float32", "float64"}, default="float32"
     What the network computes in, whatever the dtype of X.
-device : {"cpu", "auto"}, default="cpu"
-    Where to train.
+device : {"cpu", "auto", "cuda"} or str, default="cpu"
+    Where to train and predict: "cuda" is the first NVIDIA GPU, "cuda:1" the second; "auto" takes a
+    GPU where the training is long enough to pay for it. `device_` says what was used. A fitted
+    model is NumPy arrays whatever the device, and predicts on the CPU where its GPU is missing.
+precision : {"float32", "tf32", "bfloat16"}, default="float32"
+    What products and convolutions may be multiplied in on a GPU, by its tensor cores: factors are
+    rounded to 10 or 7 fractional bits, sums are in float32. On the CPU all is float32.
 """
 
 _ATTRIBUTES = """
@@ -181,6 +186,7 @@ n_jobs : int, default=None
     result does not depend on the number of threads.
 {dtype}
 {device}
+{precision}
 """
 
 _LAYERED_ATTRIBUTES = """

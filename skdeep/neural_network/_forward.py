@@ -5,9 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import scipy.sparse as sp
 
+from skdeep.autodiff._program import record
+from skdeep.autodiff._target import HOST
 from skdeep.layers import Dense
 from skdeep.layers._activations import get_activation
 from skdeep.layers._inference import Inference
+from skdeep.layers._network import aligned_zeros
 from skdeep.layers._regularization import Dropout, GaussianNoise
 
 
@@ -31,12 +34,14 @@ def _block(network):
     return int(np.clip(_BYTES // largest, 1, most))
 
 
-def predict(network, X, block=None, threads=1):
+def predict(network, X, block=None, threads=1, target=HOST):
     """Return a single network's raw outputs of shape (n_samples, n_outputs).
 
     Blocks of rows are converted and go through the net one by one, so that memory stays small;
     the product of a sparse block with the first layer is sparse.
     """
+    if target.is_device:
+        return Predictor(network, target)(X)
     n_samples, block = X.shape[0], block or _block(network)
     shape = network.shapes[0]
     infer = Inference(network)
@@ -71,3 +76,69 @@ def _sparse_block(network, infer, x):
     z = (x @ params["weight"][0] + params["bias"][0])[None]
     y = get_activation(layer.activation)(z)
     return network.apply(network.params, network.state, y, start=first + 1)[0][0]
+
+
+#: The bytes of the largest output of a block on a GPU, and its most samples.
+_DEVICE_BYTES, _DEVICE_ROWS = 256 << 20, 8192
+
+
+class Predictor:
+    """The way through a network on a GPU: a program per size of a block, recorded once.
+
+    Parameters
+    ----------
+    network : Network
+        A single net.
+    target : Device
+        Where to compute. The weights are copied there at every call, unless `live`.
+    live : bool, default=False
+        Whether the target holds the weights that count (it trains them).
+    """
+
+    def __init__(self, network, target, live=False):
+        self.network, self.target, self.live = network, target, live
+        self._compiled = {}
+
+    def __call__(self, X):
+        """Return the raw outputs of shape (n_samples, n_outputs)."""
+        network, n_samples = self.network, X.shape[0]
+        if not self.live:
+            self.target.push(network.data, network.state_data)
+        out = np.empty((n_samples, *network.shapes[-1]), network.dtype)
+        block = self._block(n_samples)
+        x, y, run = self._program(block)
+        for start in range(0, n_samples, block):
+            part = convert(X[start : start + block], network.dtype)
+            part = part.toarray() if sp.issparse(part) else part
+            # Rows beyond the last sample are those of the block before: nobody reads their outputs.
+            x[0, : len(part)] = part.reshape(len(part), *network.shapes[0])
+            self.target.push(x[:, : len(part)])
+            run()
+            self.target.pull(y)
+            out[start : start + block] = y[0, : len(part)]
+        return out
+
+    def _block(self, n_samples):
+        """Return the samples that go through at once: a power of two, so that programs are few."""
+        largest = max(int(np.prod(s)) for s in self.network.shapes) * self.network.dtype.itemsize
+        most = int(np.clip(_DEVICE_BYTES // largest, 1, _DEVICE_ROWS))
+        wanted = min(max(n_samples, 1), most)
+        return min(1 << (wanted - 1).bit_length(), most)
+
+    def _program(self, block):
+        """Return the input and output of a block, and what computes it."""
+        if block not in self._compiled:
+            network = self.network
+            x, y = (
+                aligned_zeros((1, block, *shape), network.dtype)
+                for shape in (network.shapes[0], network.shapes[-1])
+            )
+            args = (network.params, network.state, x)
+
+            def compute(params, state, x):
+                return Inference(network, params, state)(x)
+
+            self.target.include(network.data, network.state_data, x, y)
+            program = record(compute, args, y, check=False, device=True)
+            self._compiled[block] = x, y, self.target.compile(program)
+        return self._compiled[block]

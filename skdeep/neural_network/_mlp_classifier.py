@@ -95,6 +95,7 @@ class MLPClassifier(ClassifierNetwork, BaseMLP):
         checkpoint=None,
         dtype="float32",
         device="cpu",
+        precision="float32",
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -139,3 +140,4 @@ class MLPClassifier(ClassifierNetwork, BaseMLP):
         self.checkpoint = checkpoint
         self.dtype = dtype
         self.device = device
+        self.precision = precision

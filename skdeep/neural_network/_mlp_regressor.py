@@ -92,6 +92,7 @@ default="squared_error"
         checkpoint=None,
         dtype="float32",
         device="cpu",
+        precision="float32",
     ):
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -136,3 +137,4 @@ default="squared_error"
         self.checkpoint = checkpoint
         self.dtype = dtype
         self.device = device
+        self.precision = precision

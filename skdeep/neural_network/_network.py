@@ -108,6 +108,7 @@ class NetworkClassifier(ClassifierNetwork, BaseLayers):
         n_jobs=None,
         dtype="float32",
         device="cpu",
+        precision="float32",
     ):
         self.layers = layers
         self.input_shape = input_shape
@@ -142,6 +143,7 @@ class NetworkClassifier(ClassifierNetwork, BaseLayers):
         self.n_jobs = n_jobs
         self.dtype = dtype
         self.device = device
+        self.precision = precision
 
 
 @document
@@ -232,6 +234,7 @@ default="squared_error"
         n_jobs=None,
         dtype="float32",
         device="cpu",
+        precision="float32",
     ):
         self.layers = layers
         self.input_shape = input_shape
@@ -266,3 +269,4 @@ default="squared_error"
         self.n_jobs = n_jobs
         self.dtype = dtype
         self.device = device
+        self.precision = precision

@@ -7,6 +7,7 @@ import numpy as np
 
 from skdeep._compat import Hidden, Interval, Options, StrOptions, fit_context
 from skdeep.neural_network._base import BaseNetwork
+from skdeep.neural_network._device import PRECISIONS
 from skdeep.training import optimizers
 from skdeep.training._checkpoint import Checkpoint
 from skdeep.training.optimizers import Optimizer
@@ -46,6 +47,7 @@ class TrainedNetwork(BaseNetwork):
             Hidden(Options(np.dtype, {np.dtype("float32"), np.dtype("float64")})),
         ],
         "device": [str],
+        "precision": [StrOptions(set(PRECISIONS))],
     }
 
     def _limits(self):

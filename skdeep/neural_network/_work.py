@@ -2,15 +2,18 @@
 
 import copy
 import warnings
+from dataclasses import replace
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
-from skdeep.neural_network._forward import predict
+from skdeep.autodiff._target import HOST
+from skdeep.neural_network._forward import Predictor, predict
 from skdeep.training._lbfgs import minimize_network
 from skdeep.training._loop import Settings, Trainer
 from skdeep.training._progress import Progress
-from skdeep.training._source import Rows, Streamed
+from skdeep.training._source import Paged, Rows, Streamed
 from skdeep.training._step import Buffers, Data
 from skdeep.training.optimizers import LBFGS
 
@@ -34,6 +37,8 @@ class Work:
         Whether the weights are new, and whether to make a single epoch.
     given : dict
         X, y and metadata as callbacks get them.
+    device : Host or Device
+        Where to train.
     """
 
     def __init__(
@@ -49,11 +54,12 @@ class Work:
         fresh,
         incremental,
         given,
+        device=HOST,
     ):
         self.estimator, self.network, self.loss = estimator, network, loss
         self.optimizer, self.schedule, self.target = optimizer, schedule, target
         self.seed, self.fresh, self.incremental = seed, fresh, incremental
-        self.given = given
+        self.given, self.device = given, device
 
     def _data(self, X, target, weight):
         values, dtype = target.values, X.dtype
@@ -66,7 +72,12 @@ class Work:
     def rows(self, X, weight, rows):
         """Return some rows of X as a source of samples."""
         data = self._data(X, self.target, self.target.class_weighted(weight))
-        return Rows(data, rows, self.estimator.shuffle)
+        shuffle = self.estimator.shuffle
+        page = self.device.page(len(data), 0 if sp.issparse(X) else X[:1].nbytes)
+        if page < len(data):
+            batch = self._batch_size(len(rows))
+            return Paged(data, rows, shuffle, max(page - page % batch, batch))
+        return Rows(data, rows, shuffle)
 
     def streamed(self, stream):
         """Return a stream as a source of samples."""
@@ -105,7 +116,7 @@ class Work:
             checkpoint=checkpoint,
             found=found,
             fingerprint=fingerprint,
-            options=estimator._options(self.network),
+            options=replace(estimator._options(self.network), target=self.device),
         )
         made = lambda: int(trainer.n_iter[0])  # noqa: E731
         trainer.run(*self._hooks(context, progress, made, n_samples))
@@ -156,6 +167,9 @@ class Work:
         if held_out is None:
             return None
         X, target, weight = held_out
+        if self.device.is_device:
+            raw = Predictor(self.network, self.device, live=True)
+            return lambda m: target.score(raw(X), weight)
         return lambda m: target.score(predict(self.network, X), weight)
 
     def _batch_size(self, n_samples):
@@ -267,6 +281,6 @@ class Work:
             "best_loss_": None if stopping else progress.best_loss,
             "validation_scores_": progress.validation_scores if scored or stopping else None,
             "best_validation_score_": progress.best_score if scored else None,
-            "device_": "cpu",
+            "device_": self.device.name,
             "_training": training,
         }

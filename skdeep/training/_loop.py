@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from skdeep.autodiff._target import HOST
 from skdeep.training._progress import Progress
 from skdeep.training._step import Step
 
@@ -140,6 +141,7 @@ class Trainer:
             )
             for m, source in enumerate(sources)
         ]
+        self.target = options.target if options else HOST
         self.n_iter = np.zeros(len(sources), np.int64)
         self.messages = [None] * len(sources)
         self._steps_per_call = 16
@@ -160,6 +162,7 @@ class Trainer:
             ``end(epoch)`` is called after each epoch; a true result stops all members.
         """
         self._resume()
+        self.prepare()
         threads = min(self.settings.n_jobs, len(self.sources))
         try:
             if threads > 1:
@@ -169,10 +172,31 @@ class Trainer:
                 self._epochs(map, begin, end)
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=2)
+        self._pull()
         if self.settings.early_stopping:
             for m in range(len(self.sources)):
                 self._restore(m)
         return self
+
+    def prepare(self):
+        """Give the training memory where it runs, and compile its steps; nothing is trained."""
+        if not self.target.is_device:
+            return
+        b = self.buffers
+        kept = [self.network.data, self.network.state_data, b.counters, *b.slots]
+        self.target.include(b.grads, copy=False)
+        arrays = [*kept, b.rates, b.hyper, b.penalties, b.limits, b.seeds, b.penalty, b.totals]
+        for source in self.sources:
+            arrays += source.arrays
+        self.target.include(*arrays)
+        self.target.push(*kept)  # a resumed training has changed them
+        for step, source in zip(self.steps, self.sources, strict=True):
+            step.prepare(min(self.settings.batch_size, len(source)))
+
+    def _pull(self):
+        """Bring what a training leaves behind from where it ran."""
+        b = self.buffers
+        self.target.pull(self.network.data, self.network.state_data, b.counters, *b.slots)
 
     # ---- epochs --------------------------------------------------------------------------------
 
@@ -206,12 +230,17 @@ class Trainer:
             steps_per_epoch=steps,
             state=progress.schedule,
         )
+        self.target.push(b.counters[m], b.totals[m], b.rates[m])
         for rows in source.chunks(b.seeds[m], progress.epochs, batch):
             b.counters[m, 2] = 0
+            self.target.push(b.counters[m, 2:3], *source.changed(rows))
             full, rest = divmod(rows, batch)
             self._make_steps(m, batch, full)
             if rest:
                 self.steps[m](rest)
+        self.target.pull(
+            b.counters[m], b.totals[m], self.network.data[m], self.network.state_data[m]
+        )
         progress.epochs += 1
         self.n_iter[m] += 1
         progress.loss_curve.append(float(b.totals[m, 0]) / len(source))
@@ -279,6 +308,7 @@ class Trainer:
         if self.has_best[m]:
             self.network.data[m] = self.best[m, : self.network.data.shape[1]]
             self.network.state_data[m] = self.best[m, self.network.data.shape[1] :]
+            self.target.push(self.network.data[m], self.network.state_data[m])
 
     def _diverged(self, m):
         progress = self.progress[m]
@@ -290,7 +320,9 @@ class Trainer:
         optimizer = self.optimizers[m]
         for slot, name in zip(self.buffers.slots, optimizer.slots, strict=False):
             slot[m] = optimizer.initial_state(name)
+            self.target.push(slot[m])
         self.buffers.counters[m, 0] = 0
+        self.target.push(self.buffers.counters[m])
         self.messages[m] = (
             f"Training diverged in epoch {progress.epochs} (loss {progress.loss_curve[-1]}); the "
             "best weights before it are kept. Lower learning_rate_init, clip the gradients, or "
@@ -317,6 +349,7 @@ class Trainer:
     def _save(self, epoch, last):
         if self.checkpoint is None or not (last or (epoch + 1) % self.checkpoint.every == 0):
             return
+        self._pull()
         meta = {
             "fingerprint": self.fingerprint,
             "messages": self.messages,

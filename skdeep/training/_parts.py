@@ -70,7 +70,8 @@ class InParts:
 
     def __init__(self, step, size):
         self.step, self.size, self.network = step, size, step.network
-        self.threads = min(step.options.threads, step.options.parts)
+        threads = 1 if step.target.is_device else step.options.threads
+        self.threads = min(threads, step.options.parts)
         data, b = step.data, step.buffers
         self.weights, self.scale, self.head = data.weights(size, step.order, b.counters)
         self.mean = aligned_zeros(self.network.state_data.shape, self.network.dtype)
@@ -134,12 +135,14 @@ class InParts:
             if part is self.parts[-1]:
                 calls += self._end()
             calls.append(self.step.account(part.batch, self.size))
-        return Program(calls)
+        program = Program(calls)
+        program.arenas = list({id(p.core.arena): p.core.arena for p in self.parts}.values())
+        return program
 
     def compile(self):
         """Return ``run(steps=1)``."""
         if self.threads <= 1:
-            return self.program().compile()
+            return self.step.target.compile(self.program())
         compute = [Program(self._compute(part)).compile() for part in self.parts]
         calls = [c for number, part in enumerate(self.parts) for c in self._collect(number, part)]
         calls += self._end()

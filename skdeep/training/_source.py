@@ -1,4 +1,4 @@
-"""Where a member's samples come from: rows of arrays in memory, or a stream of blocks."""
+"""Where a member's samples come from: rows of arrays, at once or in pages, or a stream."""
 
 from contextlib import closing
 
@@ -33,11 +33,61 @@ class Rows:
     def __len__(self):
         return len(self.rows)
 
+    @property
+    def arrays(self):
+        """What steps read: to be where they run."""
+        return [*self.data.arrays, self.order]
+
+    def changed(self, rows):
+        """Return what a chunk of an epoch has written, of so many rows."""
+        return [self.order]
+
     def chunks(self, seed, epoch, batch_size):
         """Prepare an epoch; yield the number of rows that `order` begins with."""
         if self.shuffle:
             self.order[0] = self.rows[permutation(seed, epoch, len(self.rows))]
         yield len(self.rows)
+
+
+class Paged(Rows):
+    """Some rows of arrays that are too large for the memory of where they are trained on.
+
+    An epoch goes through the same rows in the same order, and so makes the same steps, but they
+    are laid out page by page in a buffer of fixed size.
+
+    Parameters
+    ----------
+    data : Data
+        The samples, which are not sparse.
+    rows : ndarray of int64
+        The rows to train on.
+    shuffle : bool
+        Whether each epoch has an order of its own.
+    page : int
+        The rows of a page: a multiple of the batch size.
+    """
+
+    def __init__(self, data, rows, shuffle, page):
+        super().__init__(data, rows, shuffle)
+        self.whole, self.page = data, page
+        self.data = Data(*(np.zeros((page, *a.shape[1:]), a.dtype) for a in data.arrays))
+        self.data.sample_shape = data.sample_shape
+        self.order = np.arange(page)[None]
+
+    def changed(self, rows):
+        """Return what a chunk of an epoch has written, of so many rows."""
+        return [a[:rows] for a in self.data.arrays]
+
+    def chunks(self, seed, epoch, batch_size):
+        """Lay out an epoch page by page; yield the rows of each."""
+        rows = self.rows
+        if self.shuffle:
+            rows = rows[permutation(seed, epoch, len(rows))]
+        for start in range(0, len(rows), self.page):
+            part = rows[start : start + self.page]
+            for mine, theirs in zip(self.data.arrays, self.whole.arrays, strict=True):
+                np.take(theirs, part, axis=0, out=mine[: len(part)])
+            yield len(part)
 
 
 class Streamed:
@@ -76,6 +126,15 @@ class Streamed:
 
     def __len__(self):
         return self.n_samples
+
+    @property
+    def arrays(self):
+        """What steps read: to be where they run."""
+        return [*self.data.arrays, self.order]
+
+    def changed(self, rows):
+        """Return what a chunk of an epoch has written, of so many rows."""
+        return [a[:rows] for a in self.data.arrays]
 
     def chunks(self, seed, epoch, batch_size):
         """Fill the buffer block by block; yield how many rows of it to take.

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from skdeep.autodiff._program import Memory, Program, record
 from skdeep.autodiff._relocate import Cache, Relocatable
+from skdeep.autodiff._target import HOST
 from skdeep.autodiff._trace import Unrecordable
 from skdeep.autodiff._transforms import vjp
 from skdeep.autodiff._tree import flatten, tree_map
@@ -40,10 +41,19 @@ class Data:
         self.x, self._index = x, None
         if sp.issparse(x):
             self.x = sp.csr_array(x)
+            if not self.x.has_canonical_format:  # kernels write each element of a row once
+                self.x = self.x.copy()
+                self.x.sum_duplicates()
             self._index = self.x.indices.astype(np.int64), self.x.indptr.astype(np.int64)
 
     def __len__(self):
         return self.x.shape[0]
+
+    @property
+    def arrays(self):
+        """All its arrays."""
+        x = [self.x.data, *self._index] if self._index else [self.x]
+        return [a for a in (*x, self.y, self.weight) if a is not None]
 
     def samples(self, size, order, counters):
         """Return each member's samples and targets, and the calls that fill them."""
@@ -94,6 +104,8 @@ class Options:
         The dtype that activations are kept in between forward and backward pass ("bfloat16").
     augmentation : Augmentation or None
         What changes the samples of every batch.
+    target : Host or Device
+        Where steps run.
     """
 
     parts: int = 1
@@ -101,6 +113,7 @@ class Options:
     segments: int = 1
     storage: str | None = None
     augmentation: Any = None
+    target: Any = HOST
 
 
 @dataclass
@@ -264,20 +277,27 @@ class Step:
         self.network, self.loss, self.optimizer = network, loss, optimizer
         self.data, self.order, self.buffers = data, order, buffers
         self.options = options or Options()
+        self.target = self.options.target
         self.segments = network.split(self.options.segments)
         self.unrecordable = None
         self._programs, self._memory, self._lanes = {}, Memory(), {}
 
     def __call__(self, batch, steps=1):
         """Make steps of one batch size."""
+        self.prepare(batch)
+        self._programs[batch](steps)
+
+    def prepare(self, batch):
+        """Compile the step of one batch size."""
         if batch not in self._programs:
             self._programs[batch] = self._compiled(batch)
-        self._programs[batch](steps)
 
     def _compiled(self, size):
         """Return a step of one batch size, moved from one that was recorded before if it can."""
         if self.options.parts > 1 and size > 1:
             return InParts(self, size).compile()
+        if self.target.is_device:
+            return self.target.compile(self.program(size))
         batch, scale = self._batch(size)
         bases = self._bases([*batch.arrays, scale])
         key = self._structure(bases)
@@ -344,8 +364,14 @@ class Step:
         f = partial(self.differentiate, counters=counters)
         try:
             check = _structure_of(self.network, self.loss) is None
-            return record(f, args, into, check, self.options.storage, memory)
+            device = self.target.is_device
+            return record(f, args, into, check, self.options.storage, memory, device)
         except Unrecordable as e:
+            if self.target.is_device:
+                raise ValueError(
+                    f"a step on a GPU is recorded first, but {e}; write the loss and the layers "
+                    "without it, or use device='cpu'"
+                ) from e
             self.unrecordable = str(e)
             return Program([(partial(self.eager, counters=counters), (args, into))])
 

@@ -76,7 +76,9 @@ def inspect(kernel, capability=(9, 0)):
         file.flush()
         usage = _run("cuobjdump", "-res-usage", file.name)
         text = _run("cuobjdump", "-sass", file.name)
-    found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:(\d+)", usage)
+    # A slow path of a division or a root counts as a function of no registers.
+    functions = re.findall(r"REG:(\d+) STACK:(\d+) SHARED:(\d+)", usage)
+    found = max(functions, key=lambda f: int(f[0]))
     lines = [
         (int(m[1], 16), m[2], m[3]) for m in map(_LINE.match, text.splitlines()) if m
     ]
@@ -87,7 +89,7 @@ def inspect(kernel, capability=(9, 0)):
             start = int(target[1], 16)
             loops.append(collections.Counter(o for a, o, _ in lines if start <= a <= at))
     loops.sort(key=lambda c: -sum(c.values()))
-    return Code(*map(int, found.groups()), collections.Counter(o for _, o, _ in lines), loops)
+    return Code(*map(int, found), collections.Counter(o for _, o, _ in lines), loops)
 
 
 def _run(name, *args):

@@ -113,7 +113,8 @@ WRONG = {
     "clip_global_norm": st.one_of(NOT_POSITIVE, NOT_A_NUMBER.filter(lambda v: v is not None)),
     "checkpoint": st.sampled_from([3, [], object(), "no/such/folder/run.safetensors"]),
     "dtype": st.sampled_from(["float16", "int32", None, 3, int, np.float16, "nonsense", object()]),
-    "device": st.sampled_from(["cuda", "tpu", None, 3, [], ""]),
+    "device": st.sampled_from(["gpu", "tpu", "cuda:x", None, 3, [], ""]),
+    "precision": st.sampled_from(["float64", "half", None, 16, [], ""]),
     # Of one of the two only:
     "label_smoothing": st.one_of(OUTSIDE_UNIT, NOT_A_NUMBER),
     "class_weight": st.sampled_from(["nonsense", 3, [1, 2], object(), ""]),
@@ -321,7 +322,7 @@ def test_predict_checks_its_samples():
         lambda e: e.set_params(alpha=-1.0).fit(X[:, :2], Y),
         lambda e: e.set_params(learning_rate_init=1e30, solver="sgd").fit(1e10 * X[:, :2], Y),
         lambda e: e.set_params(l1=1.0, solver="lbfgs").fit(X[:, :2], Y),
-        lambda e: e.set_params(device="cuda").fit(X[:, :2], Y),
+        lambda e: e.set_params(device="tpu").fit(X[:, :2], Y),
     ],
 )
 def test_failed_refit_leaves_the_old_fit(bad):

@@ -229,9 +229,9 @@ class Kernel:
 
     def entry(self, capability):
         """Return the name of the function in the machine code."""
-        marker = b".text."
+        # Mangled names begin with _Z; the others are slow paths of a division or a root.
         code = self.cubin(capability)
-        at = code.index(marker) + len(marker)
+        at = code.index(b".text._Z") + len(b".text.")
         return code[at : code.index(b"\0", at)]
 
 

@@ -6,6 +6,7 @@ memory begins as NaN; a barrier that not every thread of the block reaches is an
 whether a kernel computes the right thing, not whether its threads race.
 """
 
+from contextvars import copy_context
 from types import SimpleNamespace
 
 import numpy as np
@@ -42,7 +43,9 @@ class _Block:
         x, y, z = shape
         for number in range(x * y * z):
             at = SimpleNamespace(x=number % x, y=number // x % y, z=number // (x * y))
-            self.threads.append(_Thread(greenlet(body), at, number, self))
+            thread = greenlet(body)
+            thread.gr_context = copy_context()  # with what NumPy is told of overflows
+            self.threads.append(_Thread(thread, at, number, self))
         live, given = self.threads, args
         while live:
             for thread in live:

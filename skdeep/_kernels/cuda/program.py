@@ -25,10 +25,12 @@ class Mirror:
     ----------
     device : Gpu or SimulatedGpu
         The device.
+    precision : {"float32", "tf32", "bfloat16"}, default="float32"
+        What products and convolutions multiply in; they add in float32.
     """
 
-    def __init__(self, device):
-        self.device = device
+    def __init__(self, device, precision="float32"):
+        self.device, self.precision = device, precision
         self._starts, self._pieces = [], []
 
     def include(self, *arrays, copy=True, at=None):
@@ -92,7 +94,8 @@ class Mirror:
         for function, args in calls:
             twin = find_twin(function)
             args = [self.of(a) if isinstance(a, np.ndarray) else a for a in args]
-            launches += [launch for launch in twin(*args) if launch is not None]
+            options = {"precision": self.precision} if twin.precision else {}
+            launches += twin(*args, **options)
         for launch in launches:
             scratches += [
                 a.buffer
@@ -142,16 +145,25 @@ class Twin:
     """What computes a call on a device: ``twin(*args)`` gives its launches.
 
     Arguments are those of the CPU's kernel of the same name, arrays as `DeviceArray`.
+
+    Parameters
+    ----------
+    function : callable
+        What it calls.
+    name : str
+        The kernel's name.
+    precision : bool, default=False
+        Whether it multiplies matrices, and is told in which precision: ``precision="tf32"``.
     """
 
-    def __init__(self, function, name):
-        self.function, self.__name__ = function, name
+    def __init__(self, function, name, precision=False):
+        self.function, self.__name__, self.precision = function, name, precision
 
     def __repr__(self):
         return f"<twin {self.__name__}>"
 
-    def __call__(self, *args):
-        return self.function(*args)
+    def __call__(self, *args, **options):
+        return self.function(*args, **options)
 
 
 def find_twin(function):
@@ -177,13 +189,15 @@ def find_twin(function):
 def twins():
     """Return a module's empty table of twins and the decorator that fills it.
 
-    The decorator takes the CPU kernel's name, by default that of the function.
+    The decorator takes the CPU kernel's name, by default that of the function, and `precision`
+    as in `Twin`.
     """
     table = {}
 
-    def twin(name=None):
+    def twin(name=None, precision=False):
         def add(function):
-            table[name or function.__name__] = Twin(function, name or function.__name__)
+            known = name or function.__name__
+            table[known] = Twin(function, known, precision)
             return function
 
         return add
