@@ -4,6 +4,8 @@ A training is written once, over host arrays. Between `push` and `pull` a target
 values of them; on the processor both do nothing.
 """
 
+import numpy as np
+
 
 class Host:
     """The processor: programs run on the arrays themselves."""
@@ -62,6 +64,16 @@ class Device(Host):
     def pull(self, *arrays):
         """Copy arrays from the GPU, after what was asked before."""
         self.mirror.pull(*arrays)
+
+    def holds(self, a):
+        """Whether an array, or what it is a view of, has memory on the GPU."""
+        return isinstance(a, np.ndarray) and self.mirror.holds(a)
+
+    def move(self, source, target):
+        """Copy between counterparts, on the GPU."""
+        from skdeep._kernels.cuda import move
+
+        self.gpu.prepare(move.copy(self.mirror.of(source), self.mirror.of(target)))()
 
     def page(self, n_rows, row_bytes):
         """Return how many rows of samples to hold at once, of so many bytes each.

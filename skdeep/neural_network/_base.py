@@ -10,9 +10,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skdeep._compat import CallbackSupportMixin, check_sample_weight
 from skdeep._losses import get_loss
 from skdeep._random import generator, member_seeds
+from skdeep.autodiff._target import HOST
 from skdeep.datasets import Stream
 from skdeep.layers._network import Network
 from skdeep.neural_network._device import check_device, choose, for_prediction, multiply_adds
+from skdeep.neural_network._foreign import on_host, take
 from skdeep.neural_network._forward import convert, predict
 from skdeep.neural_network._work import Work
 from skdeep.training import schedules
@@ -82,8 +84,12 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
     def _train(self, X, y, sample_weight=None, validation=None, classes=None, incremental=False):
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         given = {"X": X, "y": y, "metadata": metadata}
+        X, on_gpu = (X, None) if isinstance(X, Stream) else take(X)
+        y, sample_weight = on_host(y, sample_weight)
         fresh = not self._has_weights() or not (self.warm_start or incremental)
         self._check_settings(incremental)
+        if on_gpu:
+            self._check_on_gpu()
         optimizer, schedule = self._make_optimizer(), self._make_schedule()
         lbfgs = isinstance(optimizer, LBFGS)
         if lbfgs:
@@ -101,9 +107,9 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
         checkpoint, found, fingerprint = self._find_checkpoint(X, target, weight, fresh)
         seed = self._seed(fresh) if found is None else int(found[0]["seeds"][0])
         network = self._network(self._sample_shape(X), target, seed, fresh)
-        target_device = self._choose_device(network, len(target.values), stream, lbfgs)
+        device = self._choose_device(network, len(target.values), stream, lbfgs, on_gpu)
         stopping = self.early_stopping and not lbfgs
-        rows, held_out = self._hold_out(X, target, weight, validation, seed, stopping)
+        rows, held_out = self._hold_out(X, target, weight, validation, seed, stopping, on_gpu)
         work = Work(
             self,
             network,
@@ -115,7 +121,7 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
             fresh=fresh,
             incremental=incremental,
             given=given,
-            device=target_device,
+            device=device,
         )
         # With L-BFGS the last task is an empty one, as in scikit-learn's own.
         epochs = optimizer.max_iter + 1 if lbfgs else 1 if incremental else self.max_iter
@@ -154,17 +160,34 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
         stream.scan()
         return stream.take(min(len(stream), 64))
 
-    def _options(self, network):
-        """Return how steps are computed."""
-        return Options()
+    def _options(self, network, target=HOST):
+        """Return how steps are computed, and where."""
+        return Options(target=target)
 
-    def _choose_device(self, network, n_samples, stream, lbfgs):
+    def _check_on_gpu(self):
+        """Refuse what samples on a GPU do not go with."""
+        if self.device == "cpu":
+            raise ValueError(
+                "X is on a GPU, but device='cpu': train there with device='cuda', or bring X to "
+                "the host"
+            )
+        if np.dtype(self.dtype) != np.float32:
+            raise ValueError(f"X is on a GPU, which computes in float32, but dtype={self.dtype!r}")
+        if self.checkpoint is not None:
+            raise ValueError("checkpoint identifies the samples on the host: bring X there")
+
+    def _choose_device(self, network, n_samples, stream, lbfgs, on_gpu):
         """Return where to train."""
         samples = (len(stream) if stream is not None else n_samples) * self.max_iter
         refusal = "L-BFGS computes in float64 on the CPU" if lbfgs else None
         # Forward, and twice as much on the way back.
         work = 3.0 * samples * multiply_adds(network)
-        return choose(self.device, self.precision, self.dtype, work, refusal)
+        if on_gpu is None:
+            return choose(self.device, self.precision, self.dtype, work, refusal)
+        name = f"cuda:{on_gpu.array.device.index}" if self.device == "auto" else self.device
+        target = choose(name, self.precision, self.dtype, work, refusal)
+        on_gpu.use(target)
+        return target
 
     def _threads(self):
         """Return the threads that one net is trained on and predicts on."""
@@ -268,7 +291,7 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
     def _check_end(self, node):
         """Refuse a last layer that does not go with the loss."""
 
-    def _hold_out(self, X, target, weight, validation, seed, stopping):
+    def _hold_out(self, X, target, weight, validation, seed, stopping, on_gpu):
         """Return the rows to train on, and the validation part (X, target, weight) or None."""
         rows = np.arange(X.shape[0])
         if validation is not None:
@@ -288,7 +311,7 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
             )
         # Sorted, so that an unshuffled training sees the samples in their order.
         return np.sort(train), (
-            X[held],
+            on_gpu.rows(held) if on_gpu else X[held],
             target.rows(held),
             None if weight is None else weight[held],
         )
@@ -299,6 +322,7 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
             raise ValueError(
                 "X_val and y_val are given together or not at all, and sample_weight_val with them"
             )
+        X_val, y_val, weight = on_host(X_val, y_val, weight)
         X_val, y_val = self._validate(X_val, y_val, reset=False)
         if weight is not None:
             weight = check_sample_weight(weight, X_val, dtype=np.float64, ensure_non_negative=True)
@@ -326,9 +350,10 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
     def _raw(self, X):
         """Return the raw outputs of shape (n_samples, n_outputs), float32 where X is."""
         check_is_fitted(self)
+        X, on_gpu = take(X)
         X = self._validate_more(X)
         self._adopt_weights()
-        target = for_prediction(self, X.shape[0])
+        target = for_prediction(self, X.shape[0], on_gpu)
         raw = predict(self.network_, X, threads=self._threads(), target=target)
         return raw.astype(np.float32 if X.dtype == np.float32 else np.float64, copy=False)
 

@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdeep._compat import Interval, StrOptions, check_partial_fit_first_call, fit_context
 from skdeep.neural_network._base import BaseNetwork
+from skdeep.neural_network._foreign import answer
 from skdeep.neural_network._targets import ClassTarget, class_binarizer
 
 
@@ -77,7 +78,7 @@ class ClassifierNetwork(ClassifierMixin, BaseNetwork):
         y : ndarray of shape (n_samples,) or (n_samples, n_classes)
             The predicted classes; an indicator matrix for many labels a sample.
         """
-        return self._target().decode(self._raw(X))
+        return answer(self._target().decode(self._raw(X)), X)
 
     def decision_function(self, X):
         """Return the network's raw outputs.
@@ -94,7 +95,7 @@ class ClassifierNetwork(ClassifierMixin, BaseNetwork):
             float64 otherwise.
         """
         raw = self._raw(X)
-        return raw[:, 0] if self.n_outputs_ == 1 else raw
+        return answer(raw[:, 0] if self.n_outputs_ == 1 else raw, X)
 
     @available_if(_gives_probabilities)
     def predict_proba(self, X):
@@ -110,7 +111,7 @@ class ClassifierNetwork(ClassifierMixin, BaseNetwork):
         proba : ndarray of float64 of shape (n_samples, n_classes)
             The probabilities, in the order of `classes_`.
         """
-        return self._probabilities(self._raw(X), log=False)
+        return answer(self._probabilities(self._raw(X), log=False), X)
 
     @available_if(_gives_probabilities)
     def predict_log_proba(self, X):
@@ -126,7 +127,7 @@ class ClassifierNetwork(ClassifierMixin, BaseNetwork):
         log_proba : ndarray of float64 of shape (n_samples, n_classes)
             The logarithms, without underflow, in the order of `classes_`.
         """
-        return self._probabilities(self._raw(X), log=True)
+        return answer(self._probabilities(self._raw(X), log=True), X)
 
     def _probabilities(self, raw, log):
         from skdeep.autodiff.ops import log_sigmoid, log_softmax, sigmoid, softmax

@@ -72,9 +72,16 @@ def choose(device, precision, dtype, work, refusal=None):
         return HOST
 
 
-def for_prediction(estimator, n_samples):
-    """Return what a fitted estimator predicts on: where it was trained, if that is at hand."""
+def for_prediction(estimator, n_samples, on_gpu=None):
+    """Return what a fitted estimator predicts on.
+
+    Where the samples are, if they are on a GPU; else where it was trained, if that is at hand.
+    """
     device = estimator.device
+    if on_gpu is not None:
+        target = Device(on_gpu.array.device, estimator.precision)
+        on_gpu.use(target)
+        return target
     if device == "cpu" or (device == "auto" and not estimator.device_.startswith("cuda")):
         return HOST
     if device == "auto" and 2 * n_samples * multiply_adds(estimator.network_) < _RATE / 100:

@@ -108,15 +108,23 @@ class Predictor:
         block = self._block(n_samples)
         x, y, run = self._program(block)
         for start in range(0, n_samples, block):
-            part = convert(X[start : start + block], network.dtype)
-            part = part.toarray() if sp.issparse(part) else part
-            # Rows beyond the last sample are those of the block before: nobody reads their outputs.
-            x[0, : len(part)] = part.reshape(len(part), *network.shapes[0])
-            self.target.push(x[:, : len(part)])
+            part = X[start : start + block]
+            # Rows beyond the last sample are those of the block before: nobody reads them.
+            self._fill(x[0, : part.shape[0]], part)
             run()
             self.target.pull(y)
-            out[start : start + block] = y[0, : len(part)]
+            out[start : start + block] = y[0, : min(block, n_samples - start)]
         return out
+
+    def _fill(self, x, part):
+        """Bring samples to the block's input: from the host, or from where they are."""
+        if self.target.holds(part):
+            self.target.move(part.reshape(x.shape), x)
+            return
+        part = convert(part, self.network.dtype)
+        part = part.toarray() if sp.issparse(part) else part
+        x[...] = part.reshape(x.shape)
+        self.target.push(x)
 
     def _block(self, n_samples):
         """Return the samples that go through at once: a power of two, so that programs are few."""

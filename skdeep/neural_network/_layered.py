@@ -7,6 +7,7 @@ from joblib import effective_n_jobs
 from sklearn.base import clone
 
 from skdeep._compat import Interval, StrOptions
+from skdeep.autodiff._target import HOST
 from skdeep.layers import Dense, Flatten, summary
 from skdeep.layers._naming import NamedLayers
 from skdeep.layers._topology import Topology, check_entry
@@ -160,17 +161,18 @@ class LayeredNetwork(NamedLayers, TrainedNetwork):
         # Not what a context of joblib says: parts, and so roundings, would come from outside.
         return 1 if self.n_jobs is None else effective_n_jobs(self.n_jobs)
 
-    def _options(self, network):
+    def _options(self, network, target=HOST):
         segments = self.checkpoint_activations
         if segments is True:  # the memory is least for about the root of the number of layers
             segments = int(np.ceil(np.sqrt(len(network.cuts()))))
-        threads = self._threads()
+        threads = 1 if target.is_device else self._threads()
         return Options(
             parts=self.accumulate_steps if self.accumulate_steps > 1 else threads,
             threads=threads,
             segments=int(segments),
             storage=self.activation_storage,
             augmentation=self.augmentation,
+            target=target,
         )
 
     def summary(self, input_shape=None, *, n_outputs=1, batch_size=None):

@@ -9,6 +9,7 @@ from sklearn.utils.metaestimators import available_if
 
 from skdeep._compat import Interval, StrOptions, fit_context
 from skdeep.neural_network._base import BaseNetwork
+from skdeep.neural_network._foreign import answer
 from skdeep.neural_network._targets import RealTarget
 
 
@@ -60,7 +61,7 @@ class RegressorNetwork(RegressorMixin, BaseNetwork):
         """
         raw = self._raw(X)
         y = np.exp(raw) if self.out_activation_ == "exp" else raw
-        return y[:, 0] if y.shape[1] == 1 else y
+        return answer(y[:, 0] if y.shape[1] == 1 else y, X)
 
     def _loss_parameters(self):
         return {"delta": self.delta, "quantile": self.quantile}

@@ -2,7 +2,6 @@
 
 import copy
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -116,7 +115,7 @@ class Work:
             checkpoint=checkpoint,
             found=found,
             fingerprint=fingerprint,
-            options=replace(estimator._options(self.network), target=self.device),
+            options=estimator._options(self.network, self.device),
         )
         made = lambda: int(trainer.n_iter[0])  # noqa: E731
         trainer.run(*self._hooks(context, progress, made, n_samples))

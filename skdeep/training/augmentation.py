@@ -367,7 +367,7 @@ it at 0
         settings = np.array([self._settings(*sides)[name] for name in kernels.NAMES])
         drawn = np.zeros((len(seeds), size, len(kernels.NAMES)))
         # No argument is of the kernel's floating dtype: one variant serves both.
-        return (kernels.draw[np.float64], (seeds, counters, settings, drawn)), drawn
+        return (kernels.draw[np.float32], (seeds, counters, settings, drawn)), drawn
 
     def _drawn(self, sides, size, seeds, counters):
         """Return what is drawn for each sample: a dict of arrays (M, size) by name."""

@@ -30,7 +30,7 @@ CASES = [
 HIGH_SITE = 2**32 - 2
 
 
-@pytest.mark.parametrize("members, n, stride, first, per_sample", CASES)
+@pytest.mark.parametrize(("members", "n", "stride", "first", "per_sample"), CASES)
 def test_dropout(gpu, members, n, stride, first, per_sample):
     x, _, seed, counters, out = arguments(members, n, stride, first)
     rate = np.array([0.5, 0.3], np.float32)[:members]
@@ -40,7 +40,9 @@ def test_dropout(gpu, members, n, stride, first, per_sample):
     assert n < 64 or 0 < (made == 0).mean() < 1
 
 
-@pytest.mark.parametrize("rate", [0.0, 1.0, 1 - 2.0**-24, 2.0**-24, 2.5 * 2.0**-24, 3.5 * 2.0**-24])
+@pytest.mark.parametrize(
+    "rate", [0.0, 1.0, 1 - 2.0**-24, 2.0**-24, 2.5 * 2.0**-24, 3.5 * 2.0**-24]
+)
 def test_dropout_at_the_ends(gpu, rate):
     """Rates round to the nearest of 2^24 thresholds, of two the even one."""
     x, _, seed, counters, out = arguments(1, 100, 100, 0)
@@ -58,7 +60,7 @@ def test_dropout_in_place(gpu):
     np.testing.assert_array_equal(x, out)
 
 
-@pytest.mark.parametrize("members, n, stride, first, per_sample", CASES)
+@pytest.mark.parametrize(("members", "n", "stride", "first", "per_sample"), CASES)
 def test_gaussian_noise(gpu, members, n, stride, first, per_sample):
     x, _, seed, counters, out = arguments(members, n, stride, first)
     std = np.array([1.5, 0.25], np.float32)[:members]
@@ -68,7 +70,7 @@ def test_gaussian_noise(gpu, members, n, stride, first, per_sample):
     assert (made != x).all()
 
 
-@pytest.mark.parametrize("members, n, stride, first, per_sample", CASES)
+@pytest.mark.parametrize(("members", "n", "stride", "first", "per_sample"), CASES)
 def test_random_slope(gpu, members, n, stride, first, per_sample):
     v, x, seed, counters, out = arguments(members, n, stride, first)
     bounds = np.array([[0.1, 0.4], [0.25, 0.25]], np.float32)[:members]

@@ -322,7 +322,7 @@ def test_predict_checks_its_samples():
         lambda e: e.set_params(alpha=-1.0).fit(X[:, :2], Y),
         lambda e: e.set_params(learning_rate_init=1e30, solver="sgd").fit(1e10 * X[:, :2], Y),
         lambda e: e.set_params(l1=1.0, solver="lbfgs").fit(X[:, :2], Y),
-        lambda e: e.set_params(device="tpu").fit(X[:, :2], Y),
+        lambda e: e.set_params(precision="half").fit(X[:, :2], Y),
     ],
 )
 def test_failed_refit_leaves_the_old_fit(bad):

@@ -15,8 +15,8 @@ from cuda.bindings import driver
 from skdeep._kernels.cuda._library import OUT_OF_MEMORY, DriverError, Mark, call
 from skdeep._kernels.cuda.array import from_pairs, to_pairs
 
-#: Bytes of a piece, and of the ring, which is larger than four pieces' worth of waiting.
-PIECE, RING = 8 << 20, 32 << 20
+#: Bytes of a piece and of the ring, and how many copies may be under way at once.
+PIECE, RING, _UNDER_WAY = 8 << 20, 32 << 20, 256
 
 
 class Pinned:
@@ -35,7 +35,7 @@ class Pinned:
                 ) from e
         self.nbytes = nbytes
         ctypes.memset(self.address, 0, nbytes)
-        gpu.context.finally_(self, _free_host, self.address)
+        gpu.context.when_gone(self, _free_host, self.address)
 
     @property
     def __array_interface__(self):
@@ -68,15 +68,24 @@ class Ring:
         nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         if self._memory is None:
             self._memory = np.asarray(Pinned(self._gpu, RING))
-        start = self._next if self._next + nbytes <= RING else 0
-        end = start + -(-nbytes // 256) * 256
-        while self._under_way and self._overlap(start, end):
-            self._under_way.popleft()[2].wait()
+        start, size = self._next, -(-nbytes // 256) * 256
+        if start + size > RING:
+            while self._under_way and self._under_way[0][0] >= start:  # of the last round
+                self._land()
+            start = 0
+        end = start + size
+        while self._under_way and (
+            len(self._under_way) > _UNDER_WAY
+            or (self._under_way[0][0] < end and start < self._under_way[0][1])
+        ):
+            self._land()
         self._next, self._taken = end, (start, end)
         return np.ndarray(shape, dtype, self._memory, start)
 
-    def _overlap(self, start, end):
-        return any(low < end and start < high for low, high, _ in self._under_way)
+    def _land(self):
+        """Wait for the oldest copy under way."""
+        self._under_way[0][2].wait()
+        self._under_way.popleft()
 
     def sent(self, stream):
         """Note that copies of the array taken last were asked of a stream; return their mark."""
@@ -191,15 +200,15 @@ def runs(array):
 
 def _rows(address, host, rows, width, pitch, to_device):
     """Return the driver's description of a copy of rows."""
-    kinds = driver.CUmemorytype
-    copy = driver.CUDA_MEMCPY2D()
+    kinds, copy = driver.CUmemorytype, driver.CUDA_MEMCPY2D()
     copy.WidthInBytes, copy.Height = width, rows
+    place = driver.CUdeviceptr(address)
     if to_device:
         copy.srcMemoryType, copy.srcHost, copy.srcPitch = kinds.CU_MEMORYTYPE_HOST, host, width
-        copy.dstMemoryType, copy.dstDevice = kinds.CU_MEMORYTYPE_DEVICE, driver.CUdeviceptr(address)
+        copy.dstMemoryType, copy.dstDevice = kinds.CU_MEMORYTYPE_DEVICE, place
         copy.dstPitch = pitch
     else:
         copy.dstMemoryType, copy.dstHost, copy.dstPitch = kinds.CU_MEMORYTYPE_HOST, host, width
-        copy.srcMemoryType, copy.srcDevice = kinds.CU_MEMORYTYPE_DEVICE, driver.CUdeviceptr(address)
+        copy.srcMemoryType, copy.srcDevice = kinds.CU_MEMORYTYPE_DEVICE, place
         copy.srcPitch = pitch
     return copy

@@ -365,3 +365,6 @@ TABLES = {
     "l": _EVERY | _WHOLE | _INTEGER,
     "b": _EVERY | _WHOLE | _BOOLEAN,
 }
+
+#: The larger of two float32; NaN wins.
+LARGER = device(TABLES["f"]["maximum"])

@@ -31,9 +31,12 @@ def in_lanes(source, lanes):
         lambda m: "(" + "".join(f"{m[1]}{i}, " for i in range(lanes)) + ")",
         source,
     )
-    each = lambda line: [line.replace("$", str(i)) for i in range(lanes)]  # noqa: E731
-    lines = [each(line) if "$" in line else [line] for line in source.splitlines()]
-    return "\n".join(sum(lines, [])) + "\n"
+    lines = (
+        line.replace("$", str(i))
+        for line in source.splitlines()
+        for i in range(lanes if "$" in line else 1)
+    )
+    return "\n".join(lines) + "\n"
 
 
 def lane_function(source, name, lanes, names):

@@ -1,5 +1,6 @@
 """Calls of CUDA's driver library: started once a process, errors raised, contexts and events."""
 
+import contextlib
 import os
 import time
 import weakref
@@ -50,14 +51,12 @@ def call(name, *args):
 
 def _error(name, code):
     code = int(code)
-    known, text = (
-        given[1].decode() if not given[0] else ""
-        for given in (
-            driver.cuGetErrorName(driver.CUresult(code)),
-            driver.cuGetErrorString(driver.CUresult(code)),
-        )
-    )
-    message = f"{name} failed: {known or code} ({text or 'no text'})"
+    known = text = None
+    with contextlib.suppress(ValueError):  # newer than the bindings
+        given = driver.CUresult(code)
+        known, text = driver.cuGetErrorName(given)[1], driver.cuGetErrorString(given)[1]
+    known, text = (known or b"error %d" % code).decode(), (text or b"unknown").decode()
+    message = f"{name} failed: {known} ({text})"
     if code in _FAILED:
         message = (
             f"a kernel failed on the GPU, which {name} found: {known} ({text}); the GPU cannot "
@@ -116,6 +115,11 @@ def _release(version):
     return f"{version // 1000}.{version % 1000 // 10}"
 
 
+def spelled(capability):
+    """Return a compute capability as it is written."""
+    return ".".join(map(str, capability))
+
+
 # ---- contexts and events ----------------------------------------------------------------------
 
 
@@ -141,7 +145,7 @@ class Context:
     def __exit__(self, *_):
         call("cuCtxPopCurrent")
 
-    def finally_(self, owner, function, *args):
+    def when_gone(self, owner, function, *args):
         """Call a function in the context when an object is collected, but not at exit.
 
         It may run in any thread between any two instructions. What it raises is dropped: nobody
@@ -151,11 +155,8 @@ class Context:
 
     def _end(self, function, *args):
         if self.usable:
-            try:
-                with self:
-                    function(*args)
-            except DriverError:
-                pass
+            with contextlib.suppress(DriverError), self:
+                function(*args)
 
 
 class Mark:
@@ -166,7 +167,7 @@ class Mark:
         with context:
             flags = driver.CUevent_flags.CU_EVENT_DISABLE_TIMING
             self.event = call("cuEventCreate", flags)
-            context.finally_(self, call, "cuEventDestroy", self.event)
+            context.when_gone(self, call, "cuEventDestroy", self.event)
             call("cuEventRecord", self.event, stream)
 
     def passed(self):

@@ -64,7 +64,7 @@ class FreeLists:
         self._free = defaultdict(list)
 
     def take(self, nbytes):
-        nbytes = rounded(nbytes)
+        nbytes = _rounded(nbytes)
         try:
             address = self._free[nbytes].pop()
         except IndexError:
@@ -110,10 +110,10 @@ class CupyPool:
             self._cupy.get_default_memory_pool().free_all_blocks()
 
 
-def rounded(nbytes):
-    """Return the size of the piece that so many bytes get: at most a quarter more."""
-    step = max(256, 1 << max(nbytes - 1, 1).bit_length() - 3)
-    return -(-max(nbytes, 1) // step) * step
+def _rounded(nbytes):
+    """Return the size of the piece that so many bytes get: at most a quarter or 64 MiB more."""
+    step = min(max(256, 1 << max(nbytes - 1, 1).bit_length() - 3), 64 << 20)
+    return -(-nbytes // step) * step
 
 
 def _attribute(name):

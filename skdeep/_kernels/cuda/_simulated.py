@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from skdeep._kernels.cuda._arguments import check_array, check_number, is_number
 from skdeep._kernels.cuda._numba import cuda
-from skdeep._kernels.cuda.array import Buffer, DeviceArray, from_pairs, to_pairs
+from skdeep._kernels.cuda.array import Buffer, from_pairs, to_pairs
 
 
 class SimulatedGpu:
@@ -20,8 +21,6 @@ class SimulatedGpu:
         The kernels launched so far.
     """
 
-    #: The number of devices that there are.
-    count = 1
     multiprocessors, stream_handle, name = 4, 1, "simulated"
     capability = (9, 0)
 
@@ -47,16 +46,25 @@ class SimulatedGpu:
         """Return host memory that copies can run from on their own."""
         return np.zeros(shape, dtype)
 
-    def upload(self, host, array):
-        """Copy a host array to a device array of the same shape, after all that was asked."""
+    # ---- copies --------------------------------------------------------------------------------
+
+    def upload(self, host, array, after=None):
+        """Copy a host array to a device array of the same shape."""
         if array.dtype == np.float64:
             host = to_pairs(host)
         elements(array)[...] = host
 
-    def download(self, array, host):
+    def download(self, array, host, after=None):
         """Copy a device array to a host array; return when it is there."""
         value = elements(array)
         host[...] = from_pairs(value) if array.dtype == np.float64 else value
+
+    def mark(self):
+        """Return a mark behind what was asked so far."""
+        return self
+
+    def wait(self):
+        """Return when what was asked before a mark is done: it is."""
 
     def synchronize(self):
         """Return when everything that was asked is done."""
@@ -92,17 +100,9 @@ def elements(array):
 
 def _argument(kernel, word, value):
     """Return an argument as a kernel sees it: a flat array, or a number of its type."""
-    from skdeep._kernels.cuda._numba import _POINTERS, _SCALARS
-
-    if word in _SCALARS:
-        if isinstance(value, DeviceArray):
-            raise TypeError(f"{kernel.__name__}: an array for the number {word!r}")
-        number = _SCALARS[word](value)
-        if word != "s" and int(number) != int(value):
-            raise OverflowError(f"{kernel.__name__}: {value} does not fit {word!r}")
-        return number
-    if value.dtype != _POINTERS[word]:
-        raise TypeError(f"{kernel.__name__}: {value.dtype} for {word!r}")
+    if is_number(word):
+        return check_number(kernel, word, value)
+    check_array(kernel, word, value)
     pairs = 2 if value.dtype == np.float64 else 1
     flat = value.view((value.extent() * pairs,), None, 0, np.float32 if pairs == 2 else None)
     return elements(flat)

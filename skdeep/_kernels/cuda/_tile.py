@@ -64,7 +64,7 @@ class Shape:
 
 
 #: For products that give every multiprocessor a tile; for smaller ones; for the smallest.
-LARGE, MEDIUM, SMALL = Shape(128, 128, 8, 8, 2), Shape(64, 64, 8, 8, 8), Shape(32, 32, 32, 4, 8)
+LARGE, MEDIUM, SMALL = Shape(128, 128, 8, 8, 2), Shape(64, 64, 8, 8, 7), Shape(32, 32, 32, 4, 8)
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,31 @@ class Epilogue:
 
 
 @device
+def load_some(X, o, i, end):
+    """Return the four elements from offset `o` on; zeros from the (end - i)-th on."""
+    zero = float32(0)
+    return (
+        X[o] if i < end else zero,
+        X[o + uint32(1)] if i + uint32(1) < end else zero,
+        X[o + uint32(2)] if i + uint32(2) < end else zero,
+        X[o + uint32(3)] if i + uint32(3) < end else zero,
+    )
+
+
+@device
+def store_some(X, o, i, end, values):
+    """Write the first end - i of four elements from offset `o` on."""
+    if i < end:
+        X[o] = values[0]
+    if i + uint32(1) < end:
+        X[o + uint32(1)] = values[1]
+    if i + uint32(2) < end:
+        X[o + uint32(2)] = values[2]
+    if i + uint32(3) < end:
+        X[o + uint32(3)] = values[3]
+
+
+@device
 def _floored(v, floor):
     return floor if v < floor else v  # keeps NaN
 
@@ -175,10 +200,10 @@ def tile_kernel(name, a, b, store, epilogue=FLOORED, shape=LARGE):
     source = _source(a, b, store, epilogue, shape, parameters)
     names = dict(
         cuda=cuda, uint32=uint32, float32=float32, min=min, load4=load4, store4=store4,
-        take4=take4, outer_fma=outer_fma, zeros=zero_tile(shape.side**2),
+        take4=take4, load_some=load_some, store_some=store_some, outer_fma=outer_fma,
+        zeros=zero_tile(shape.side**2),
         epilogue=epilogue.function, store_row=store.row, store_bias=store.bias,
-        A_SIZE=2 * shape.depth * (shape.rows + _PAD),
-        B_SIZE=2 * shape.depth * (shape.columns + _PAD),
+        SIZE=2 * _slab(shape),
     )  # fmt: skip
     for letter, loader in ("a", a), ("b", b):
         for part in ("place", "fetch", "move", "begin", "advance"):
@@ -186,9 +211,7 @@ def tile_kernel(name, a, b, store, epilogue=FLOORED, shape=LARGE):
     words = (name, a.name, b.name, store.name, epilogue.name, str(shape))
     name = "_".join(word for word in words if word)
     spec = "f f f f " + "u " * (len(_FIXED) - 4 + len(numbers)) + "s " * len(epilogue.arguments)
-    kernel = Kernel(
-        generated(source, "product", names), spec, shape.threads, shape.resident, name
-    )
+    kernel = Kernel(generated(source, "product", names), spec, shape.threads, shape.resident, name)
     kernel.shape, kernel.numbers = shape, tuple(parameters[len(_FIXED) :])
     return kernel
 
@@ -225,15 +248,18 @@ def tile_launch(kernel, a, b, out, sizes, *, bias=None, vector, depth=None, part
     if numbers:
         raise TypeError(f"{kernel.__name__} takes no {', '.join(numbers)}")
     depth = max(k, 1) if depth is None else depth
-    return kernel(
-        grid, a, b, bias, out, m, n, k, tiles_n, depth, int(biased), int(vector), *rest
-    )
+    return kernel(grid, a, b, bias, out, m, n, k, tiles_n, depth, int(biased), int(vector), *rest)
 
 
 # ---- the source -------------------------------------------------------------------------------
 
 #: Elements by which rows in shared memory are spread, against conflicts of banks.
 _PAD = 4
+
+
+def _slab(shape):
+    """Return the elements of the larger operand's slab: shared memory holds two of each."""
+    return shape.depth * (max(shape.rows, shape.columns) + _PAD)
 
 
 def _source(a, b, store, epilogue, shape, parameters):
@@ -250,8 +276,8 @@ def _source(a, b, store, epilogue, shape, parameters):
     for operand in operands:
         loop += operand.moves() + operand.loads("k0")  # past the end: zeros
     loop += _multiply(shape)
+    loop.append(f"at = uint32(uint32({_slab(shape)}) - at)")
     for operand in operands:
-        loop += [f"{operand.x}_at = uint32(uint32({operand.slab}) - {operand.x}_at)"]
         loop += operand.stores()
     lines += ["    " + line for line in [*loop, "cuda.syncthreads()"]]
     lines += _ending(shape, store, epilogue)
@@ -262,8 +288,8 @@ def _beginning(shape):
     """Say which tile, which part of k, and which outputs of the tile are the thread's."""
     across = shape.columns // shape.side // 4  # warps are 8 threads by 4
     return [
-        "a_shared = cuda.shared.array(A_SIZE, float32)",
-        "b_shared = cuda.shared.array(B_SIZE, float32)",
+        "a_shared = cuda.shared.array(SIZE, float32)",
+        "b_shared = cuda.shared.array(SIZE, float32)",
         "t = uint32(cuda.threadIdx.x)",
         "tile, part = uint32(cuda.blockIdx.x), uint32(cuda.blockIdx.y)",
         "batch = uint32(cuda.blockIdx.z)",
@@ -275,8 +301,7 @@ def _beginning(shape):
         f"ty = uint32((warp // uint32({across})) * uint32(32) + (lane >> uint32(2)) * uint32(4))",
         f"tx = uint32((warp % uint32({across})) * uint32(16) + (lane & uint32(3)) * uint32(4))",
         "sums = zeros()",
-        "a_at = uint32(0)",
-        "b_at = uint32(0)",
+        "at = uint32(0)",
     ]
 
 
@@ -287,7 +312,6 @@ class _Operand:
         self.x, self.loader, self.rows = letter, loader, rows
         self.depth, self.threads = shape.depth, shape.threads
         self.stride = rows + _PAD
-        self.slab = self.depth * self.stride
         self.slots = range(rows * self.depth // (4 * self.threads))
 
     def _call(self, part, *values):
@@ -341,26 +365,28 @@ class _Operand:
         """Store them to shared memory."""
         x, lines = self.x, []
         for i in self.slots:
-            to, new = f"{x}_at + {x}_to{i}", f"{x}_new{i}"
+            lines.append(f"to, new = uint32(at + {x}_to{i}), {x}_new{i}")
             if self.loader.along_k:
                 lines += [
-                    f"{x}_shared[uint32({to} + uint32({c * self.stride}))] = {new}[{c}]"
-                    for c in range(4)
+                    f"{x}_shared[to + uint32({c * self.stride})] = new[{c}]" for c in range(4)
                 ]
             else:
-                lines.append(f"store4({x}_shared, uint32({to}), {new})")
+                lines.append(f"store4({x}_shared, to, new)")
         return lines
 
 
 def _multiply(shape):
-    """Add the slab's outer products; written out, since a loop of this size is not unrolled."""
-    lines = []
+    """Add the slab's outer products; written out, since a loop of this size is not unrolled.
+
+    Offsets are not wrapped to 32 bits after a constant is added: it then is part of the load.
+    """
+    lines = ["a_from, b_from = uint32(at + ty), uint32(at + tx)"]
     halves = range(shape.side // 4)
     for k in range(shape.depth):
-        for x, t, size in ("a", "ty", shape.rows), ("b", "tx", shape.columns):
+        for x, size in ("a", shape.rows), ("b", shape.columns):
             for h in halves:
                 at = k * (size + _PAD) + h * size // 2
-                lines.append(f"{x}{h}v = load4({x}_shared, uint32({x}_at + {t} + uint32({at})))")
+                lines.append(f"{x}{h}v = load4({x}_shared, {x}_from + uint32({at}))")
         a, b = (
             "(" + ", ".join(f"{x}{h}v[{c}]" for h in halves for c in range(4)) + ")" for x in "ab"
         )
@@ -372,35 +398,37 @@ def _ending(shape, store, epilogue):
     """Add the bias, apply the epilogue and store: four columns at once where they are aligned."""
     numbers, floats = store.arguments, epilogue.arguments
     halves = range(shape.side // 4)
-    lines = [f"o = store_bias({', '.join(('batch', *numbers))})", "zero = float32(0)"]
+    lines = [
+        "column = uint32(b0 + tx)",
+        f"o = uint32(store_bias({', '.join(('batch', *numbers))}) + column)",
+        "zero = float32(0)",
+    ]
     for h in halves:
-        lines.append(f"c{h} = uint32(b0 + tx + uint32({h * shape.columns // 2}))")
-        for c in range(4):
-            column = f"uint32(c{h} + uint32({c}))"
-            lines += [
-                f"bias{h}{c} = zero",
-                f"if biased and {column} < N:",
-                f"    bias{h}{c} = bias[uint32(o + {column})]",
-            ]
+        at = f"uint32({h * shape.columns // 2})"
+        lines += [
+            f"bias{h} = zero, zero, zero, zero",
+            "if biased:",
+            f"    bias{h} = load_some(bias, o + {at}, column + {at}, N)",
+        ]
     for i in range(shape.side):
         place = i if i < 4 else shape.rows // 2 + i - 4
         row = f"store_row({', '.join(('r', 'batch', 'part', *numbers))})"
-        lines += [f"r = uint32(a0 + ty + uint32({place}))", "if r < M:", f"    o = {row}"]
+        lines += [
+            f"r = uint32(a0 + ty + uint32({place}))",
+            "if r < M:",
+            f"    o = uint32({row} + column)",
+        ]
         for h in halves:
             lines += [f"    v = take4(sums, {i * shape.side + 4 * h})"]
             for c in range(4):
-                value = ", ".join((f"float32(v[{c}] + bias{h}{c})", *floats))
+                value = ", ".join((f"float32(v[{c}] + bias{h}[{c}])", *floats))
                 lines.append(f"    v{c} = epilogue({value})")
+            at = f"uint32({h * shape.columns // 2})"
             lines += [
                 "    if vector:",
-                f"        if c{h} < N:",
-                f"            store4(C, uint32(o + c{h}), (v0, v1, v2, v3))",
+                f"        if column + {at} < N:",
+                f"            store4(C, o + {at}, (v0, v1, v2, v3))",
                 "    else:",
+                f"        store_some(C, o + {at}, column + {at}, N, (v0, v1, v2, v3))",
             ]
-            for c in range(4):
-                column = f"uint32(c{h} + uint32({c}))"
-                lines += [
-                    f"        if {column} < N:",
-                    f"            C[uint32(o + {column})] = v{c}",
-                ]
     return lines

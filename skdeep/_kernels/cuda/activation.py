@@ -117,10 +117,9 @@ def _prelu_pullback(
                 dz[uint32(at_d + o)] = _slope(c0, v0, s0)
                 a0 += _share(c0, v0)
                 r = uint32(r + down)
-    add_down(part, lanes, width, a0, a1, a2, a3)
+    add_down(part, lanes, a0, a1, a2, a3)
     to = uint32(uint32(m * parts_step) + uint32(uint32(cuda.blockIdx.y) * chunk_step))
     put_sums(part, parts, to, columns, column, lanes, width)
-
 
 
 @twin()
@@ -129,7 +128,7 @@ def prelu_pullback(ct, z, slope, dz, dslope):
     if not dslope.size:
         return []
     vectors = z.shape[2] % 4 == 0 and all(a.aligned() for a in (ct, z, slope, dz))
-    plan = ColumnPlan(z, dslope, vectors)
+    plan = ColumnPlan(z, dslope, vectors, each=4)
     several = plan.chunks > 1
     parts = plan_parts(plan, dslope) if several else dslope
     steps = [a.step(0) for a in (ct, z, slope, dz, parts)]

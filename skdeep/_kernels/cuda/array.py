@@ -126,8 +126,18 @@ class DeviceArray:
         self.device.download(self, out)
         return out
 
+    def __dlpack__(self, *, stream=None, **options):
+        from skdeep._kernels.cuda.interop import capsule
+
+        return capsule(self, stream, **options)
+
+    def __dlpack_device__(self):
+        return 2, self.device.index  # 2 is DLPack's number for CUDA
+
     @property
     def __cuda_array_interface__(self):
+        if self.dtype == np.float64:
+            raise AttributeError("float64 numbers are pairs of float32 on a device")
         return {
             "shape": self.shape,
             "strides": None if self.is_contiguous else self.strides,

@@ -317,9 +317,9 @@ def elementwise(name, kinds, operands, out):
 
 def _vectors(sizes, steps, places):
     """Whether four elements along the last axis can be taken at once."""
-    if len(sizes) > 1 and sizes[-1] % 4 or steps[-1][-1] != 1:
+    if (len(sizes) > 1 and sizes[-1] % 4) or steps[-1][-1] != 1:
         return False
-    for s, (flat, start) in zip(steps, places, strict=True):
+    for s, (flat, _) in zip(steps, places, strict=True):
         if s[-1] not in (0, 1) or min(s) < 0 or flat.dtype == np.float64:
             return False
         if s[-1] == 1 and flat.dtype == np.float32:

@@ -1,24 +1,93 @@
-"""The GPUs of this machine, opened once a process."""
+"""The GPUs of this machine: whether there are any, what names them, and opening one.
 
+Importing this module imports no CUDA.
+"""
+
+import re
 from functools import cache
 
-from skdeep._kernels.cuda._numba import SIMULATED
+
+def _simulated():
+    from numba.core import config
+
+    return bool(config.ENABLE_CUDASIM)
 
 
 @cache
 def open_device(index=0):
-    """Return a device by its number."""
-    if SIMULATED:
+    """Return a device by its number; it is opened once a process.
+
+    Raises
+    ------
+    ImportError
+        If numba-cuda is not installed.
+    RuntimeError
+        If the device cannot be used; the message says why, and what would help.
+    """
+    if _simulated():
         from skdeep._kernels.cuda._simulated import SimulatedGpu as Gpu
     else:
         from skdeep._kernels.cuda._driver import Gpu
     return Gpu(index)
 
 
-def count():
-    """Return the number of devices; 0 without a driver."""
-    if SIMULATED:
-        return 1
-    from skdeep._kernels.cuda._driver import count
+def explain():
+    """Return why there is no GPU to compute on, as a sentence with a hint; "" if there is one."""
+    try:
+        found = _capabilities()
+    except (ImportError, RuntimeError) as e:
+        return str(e)
+    from skdeep._kernels.cuda._numba import BASE
 
-    return count()
+    if found and max(found) >= BASE:
+        return ""
+    from skdeep._kernels.cuda._library import no_device, spelled
+
+    if found:
+        return (
+            "the newest GPU here has compute capability "
+            f"{spelled(max(found))}, but skdeep needs {spelled(BASE)} (Ampere) or more"
+        )
+    return no_device()
+
+
+def count():
+    """Return the number of GPUs; 0 if none can be computed on."""
+    return 0 if explain() else len(_capabilities())
+
+
+def _capabilities():
+    from skdeep._kernels.cuda._numba import BASE  # says it when numba-cuda is missing
+
+    if _simulated():
+        return [BASE]
+    from skdeep._kernels.cuda._driver import capabilities
+
+    return capabilities()
+
+
+def parse(device):
+    """Return the number of the GPU that "cuda" or "cuda:1" names; None for "cpu".
+
+    Raises
+    ------
+    ValueError
+        If it names no device.
+    RuntimeError
+        If there is no such GPU, or none that can be used.
+    """
+    if device == "cpu":
+        return None
+    found = re.fullmatch(r"cuda(?::(\d+))?", device) if isinstance(device, str) else None
+    if not found:
+        raise ValueError(
+            f"device={device!r} is no device: use 'cpu', 'cuda', or 'cuda:1' for the second GPU"
+        )
+    why = explain()
+    if why:
+        raise RuntimeError(f"device={device!r} is not available, because {why}; or use 'cpu'")
+    index, n = int(found[1] or 0), count()
+    if index >= n:
+        last = "'cuda'" if n == 1 else f"'cuda:0' to 'cuda:{n - 1}'"
+        raise RuntimeError(f"device={device!r} is not here: this machine has {n} GPU(s), {last}")
+    return index

@@ -29,6 +29,8 @@ from skdeep._kernels.cuda._tile import (
     Epilogue,
     Loader,
     Store,
+    load_some,
+    store_some,
     tile_kernel,
     tile_launch,
 )
@@ -36,9 +38,6 @@ from skdeep._kernels.cuda.array import scratch
 from skdeep._kernels.cuda.program import blocks
 
 # ---- operands ---------------------------------------------------------------------------------
-
-#: Four zeros.
-_NONE = (float32(0), float32(0), float32(0), float32(0))
 
 
 @device
@@ -62,13 +61,7 @@ def _fetch_vector(X, slot, step, k, end, row, item):
 
 @device
 def _fetch_along_k(X, slot, step, k, end, row, item):
-    o, zero = slot[0], float32(0)
-    return (
-        X[o] if k < end else zero,
-        X[uint32(o + uint32(1))] if uint32(k + uint32(1)) < end else zero,
-        X[uint32(o + uint32(2))] if uint32(k + uint32(2)) < end else zero,
-        X[uint32(o + uint32(3))] if uint32(k + uint32(3)) < end else zero,
-    )
+    return load_some(X, slot[0], k, end)
 
 
 @device
@@ -187,51 +180,211 @@ _ADDING = 128
 
 
 @cache
-def add_kernel(epilogue):
-    """Return the kernel that adds the parts of split sums, and applies bias and epilogue.
+def _add_kernel(epilogue):
+    """Return the kernel that adds the parts of split sums in order, and does the epilogue.
 
-    It reads 4 bytes for every part of an element, and writes 4: four columns a thread.
+    It reads 4 bytes for every part of an element and writes 4, four columns a thread. Rows of
+    the parts are padded to whole vectors, of which there are `groups`.
     """
-    finish = epilogue.function
+    if epilogue.arguments:
+        finish = epilogue.function
+    else:
+        finish = _without_number(epilogue.function)
 
-    def add_parts(parts, bias, out, rows, columns, wide, n_parts, row, item, bias_item, biased,
+    def add_parts(parts, bias, out, rows, columns, groups, n_parts, row, item, bias_item, biased,
                   vector, floor):  # fmt: skip
         i = uint32(cuda.blockIdx.x) * uint32(_ADDING) + uint32(cuda.threadIdx.x)
-        batch, groups = uint32(cuda.blockIdx.z), uint32(wide // uint32(4))
-        r, c = uint32(i // groups), uint32((i % groups) * uint32(4))
-        if r < rows:
-            slab = uint32(rows * wide)
-            at = uint32(batch * n_parts * slab + r * wide + c)
+        batch = uint32(cuda.blockIdx.z)
+        r, c = uint32(i // groups), uint32(uint32(i % groups) * uint32(4))
+        if r >= rows:
+            return
+        slab = uint32(rows * groups * uint32(4))
+        at = uint32(batch * n_parts * slab + uint32(i) * uint32(4))
+        v = load4(parts, at)
+        s0, s1, s2, s3 = v
+        p = uint32(1)
+        while p < n_parts:
+            at = uint32(at + slab)
             v = load4(parts, at)
-            s0, s1, s2, s3 = v[0], v[1], v[2], v[3]
-            for _ in range(uint32(1), n_parts):
-                at = uint32(at + slab)
-                v = load4(parts, at)
-                s0 = float32(s0 + v[0])
-                s1 = float32(s1 + v[1])
-                s2 = float32(s2 + v[2])
-                s3 = float32(s3 + v[3])
-            o = uint32(batch * bias_item + c)
-            n = uint32(min(uint32(columns - c), uint32(4)))
-            if biased:
-                s0 = float32(s0 + bias[o])
-                if n > uint32(1):
-                    s1 = float32(s1 + bias[uint32(o + uint32(1))])
-                if n > uint32(2):
-                    s2 = float32(s2 + bias[uint32(o + uint32(2))])
-                if n > uint32(3):
-                    s3 = float32(s3 + bias[uint32(o + uint32(3))])
-            s0, s1, s2, s3 = _finish(s0, floor), _finish(s1, floor), _finish(s2, floor), _finish(s3, floor)
-            o = uint32(batch * item + r * row + c)
-            if vector:
-                store4(out, o, (s0, s1, s2, s3))
-            else:
-                out[o] = s0
-                if n > uint32(1):
-                    out[uint32(o + uint32(1))] = s1
-                if n > uint32(2):
-                    out[uint32(o + uint32(2))] = s2
-                if n > uint32(3):
-                    out[uint32(o + uint32(3))] = s3
+            s0, s1, s2, s3 = s0 + v[0], s1 + v[1], s2 + v[2], s3 + v[3]
+            p = uint32(p + uint32(1))
+        if biased:
+            v = load_some(bias, uint32(batch * bias_item + c), c, columns)
+            s0, s1, s2, s3 = s0 + v[0], s1 + v[1], s2 + v[2], s3 + v[3]
+        v = finish(s0, floor), finish(s1, floor), finish(s2, floor), finish(s3, floor)
+        o = uint32(batch * item + r * row + c)
+        if vector:
+            store4(out, o, v)
+        else:
+            store_some(out, o, c, columns, v)
 
-    return add_parts
+    words = ["gemm_add", epilogue.name]
+    name = "_".join(word for word in words if word)
+    return Kernel(add_parts, "f f f" + " u" * 9 + " s", _ADDING, name=name)
+
+
+def _without_number(function):
+    @device
+    def finish(v, number):
+        return function(v)
+
+    return finish
+
+
+def catalogue():
+    """Return the kernels that nets of dense layers ask for.
+
+    Backward products have no epilogue but a floor; what has an odd number of columns is small.
+    """
+    kernels = [
+        _product_kernel(ta, tb, vector, FLOORED, shape)
+        for ta, tb in ((0, 0), (0, 1), (1, 0))
+        for vector in (True, False)
+        for shape in (LARGE, MEDIUM, SMALL)
+    ]
+    for name in "tanh", "logistic":
+        epilogue, _ = EPILOGUES[name]
+        kernels += [_product_kernel(0, 0, True, epilogue, s) for s in (LARGE, MEDIUM, SMALL)]
+        kernels.append(_add_kernel(epilogue))
+    return [*kernels, _add_kernel(FLOORED)]
+
+
+# ---- the choice of tiles ----------------------------------------------------------------------
+
+#: Shape, blocks that a multiprocessor should have where sums are split, and the least length of
+#: a part: what makes its start and the second kernel pay. The least tile comes last.
+_CHOICES = (LARGE, 2, 1024), (MEDIUM, 4, 256), (SMALL, 4, 128)
+
+
+def choose(m, n, k, batch, multiprocessors):
+    """Return the tiles of products, the number of parts of their sums, and a part's length.
+
+    The largest shape that gives every multiprocessor a block, of a part where need be; if none
+    does, the smallest.
+
+    Parameters
+    ----------
+    m, n, k : int
+        Rows and columns of the result, and the length of the sums.
+    batch : int
+        The number of products.
+    multiprocessors : int
+        Those of the device.
+
+    Returns
+    -------
+    shape : Shape
+    parts, depth : int
+    """
+    for shape, wanted, least in _CHOICES:
+        tiles = batch * blocks(m, shape.rows) * blocks(n, shape.columns)
+        parts = 1
+        if tiles < multiprocessors:
+            parts = max(1, min(wanted * multiprocessors // tiles, k // least))
+        if tiles * parts >= multiprocessors:
+            break
+    depth = blocks(blocks(k, parts), shape.depth) * shape.depth
+    return shape, blocks(k, depth), depth
+
+
+# ---- products ---------------------------------------------------------------------------------
+
+
+def multiply(a, ta, b, tb, out, *, bias=None, activation="identity", precision="float32"):
+    """Return the launches of out = activation(op(a) @ op(b) + bias).
+
+    A product is the same bit for bit whenever it is computed, but its rows' last bits depend on
+    how many rows there are: another number of them may be added up in another order.
+
+    Parameters
+    ----------
+    a, b : DeviceArray
+        The operands, (M|1, rows, k) and (M|1, k, columns), or with the last two axes swapped
+        where they are transposed; leading strides are free, elements of a row are neighbours.
+    ta, tb : bool
+        Whether they are transposed.
+    out : DeviceArray
+        The result (M, rows, columns).
+    bias : DeviceArray, optional
+        What is added to every row, (M|1, columns).
+    activation : {"identity", "relu", "tanh", "logistic"}, default="identity"
+        What is applied to the sums.
+    precision : {"float32", "tf32", "bfloat16"}, default="float32"
+        What is multiplied in; sums are float32.
+    """
+    if activation not in EPILOGUES:
+        raise ValueError(f"activation={activation!r}: it must be one of {list(EPILOGUES)}")
+    if precision not in _PRECISIONS:
+        raise ValueError(f"precision={precision!r}: it must be one of {list(_PRECISIONS)}")
+    _check(a, ta, b, tb, out, bias)
+    if not out.size:
+        return []
+    if precision != "float32":
+        from skdeep._kernels.cuda import gemm_tensor
+
+        return gemm_tensor.multiply(
+            a, ta, b, tb, out, bias=bias, activation=activation, precision=precision
+        )
+    return _multiply(a, bool(ta), b, bool(tb), out, bias, activation)
+
+
+_PRECISIONS = "float32", "tf32", "bfloat16"
+
+
+def _check(a, ta, b, tb, out, bias):
+    """Refuse operands that do not fit."""
+    members, rows, columns = out.shape
+    left = (a.shape[0], *reversed(a.shape[1:])) if ta else a.shape
+    right = (b.shape[0], *reversed(b.shape[1:])) if tb else b.shape
+    fits = (left[1], right[2], left[2]) == (rows, columns, right[1])
+    fits = fits and {left[0], right[0]} <= {1, members}
+    if bias is not None:
+        fits = fits and bias.shape in ((1, columns), (members, columns))
+    if not fits:
+        shapes = f"{a.shape} by {b.shape} (transposed: {bool(ta)}, {bool(tb)}) to {out.shape}"
+        raise ValueError(f"a product of {shapes}, bias {bias and bias.shape}: they do not fit")
+    for x in (a, b, out):
+        if x.extent() >= 2**32:
+            raise ValueError(f"a matrix of {x.shape}: products take less than 2**32 elements")
+        if x.shape[2] > 1 and x.strides[2] != x.itemsize:
+            raise ValueError(f"a matrix with strides {x.strides}: its rows must have no gaps")
+
+
+def _multiply(a, ta, b, tb, out, bias, activation):
+    members, m, n = out.shape
+    k = a.shape[1] if ta else a.shape[2]
+    shape, parts, depth = choose(m, n, k, members, out.device.multiprocessors)
+    epilogue, numbers = EPILOGUES[activation]
+    vector = in_vectors(out)
+    item = dict(
+        a_row=a.step(1), a_item=a.step(0), b_row=b.step(1), b_item=b.step(0),
+        bias_item=0 if bias is None else bias.step(0),
+    )  # fmt: skip
+    loads = in_vectors(a) and in_vectors(b)
+    if parts == 1:
+        kernel = _product_kernel(ta, tb, loads, epilogue, shape)
+        to = dict(c_row=out.step(1), c_item=out.step(0), c_part=0)
+        return [
+            tile_launch(kernel, a, b, out, (m, n, k), bias=bias, vector=vector, batch=members,
+                        **item, **to, **numbers)
+        ]  # fmt: skip
+    groups = blocks(n, 4)
+    sums = scratch(out).take((members, parts, m, 4 * groups))
+    kernel = _product_kernel(ta, tb, loads, FLOORED, shape)
+    to = dict(c_row=4 * groups, c_item=parts * m * 4 * groups, c_part=m * 4 * groups)
+    product = tile_launch(
+        kernel, a, b, sums, (m, n, k), vector=True, depth=depth, parts=parts, batch=members,
+        **item, **to, floor=-np.inf,
+    )  # fmt: skip
+    grid = blocks(m * groups, _ADDING), 1, members
+    last = _add_kernel(epilogue)(
+        grid, sums, out if bias is None else bias, out, m, n, groups, parts, out.step(1),
+        out.step(0), item["bias_item"], int(bias is not None), int(vector),
+        numbers.get("floor", 0.0),
+    )  # fmt: skip
+    return [product, last]
+
+
+def in_vectors(x):
+    """Whether rows are whole vectors of 16 bytes."""
+    return x.aligned() and x.shape[-1] % 4 == 0

@@ -66,6 +66,10 @@ class Mirror:
         i = bisect_right(self._starts, low) - 1
         return self._pieces[i] if i >= 0 and high <= self._pieces[i].high else None
 
+    def holds(self, a):
+        """Whether an array has a counterpart."""
+        return bool(a.size) and self._find(a) is not None
+
     def of(self, a):
         """Return the counterpart of an array, or of a view of one."""
         if not a.size:

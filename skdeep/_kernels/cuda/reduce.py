@@ -60,22 +60,34 @@ _NAMES = dict(cuda=cuda, uint32=uint32, float32=float32, int64=int64, uint8=uint
 
 
 class _Layout:
-    """An array's axes, as those of its outputs and those of the elements that each reduces."""
+    """An array's axes: those of the outputs, and those of the elements that each reduces.
 
-    def __init__(self, x, axes, out):
+    Parameters
+    ----------
+    x : DeviceArray
+        The array.
+    axes : tuple of int
+        The axes to reduce.
+    out : DeviceArray
+        The result, without those axes, or with `along` of the shape of `x`.
+    along : bool, default=False
+        Whether every element has a result.
+    """
+
+    def __init__(self, x, axes, out, along=False):
         rest = [i for i in range(x.ndim) if i not in axes]
         steps = steps_for(x, x.shape)
         self.x, self.x_start = lowest(x)
         self.out, self.out_start = lowest(out)
-        shape = tuple(x.shape[i] for i in rest)
-        places = [i for i in range(out.ndim) if i not in axes] if out.ndim == x.ndim else None
-        out_steps = [out.step(i) for i in (range(out.ndim) if places is None else places)]
         self.kept, self.kept_steps, self.out_steps = merge(
-            shape, [steps[i] for i in rest], out_steps
+            [x.shape[i] for i in rest],
+            [steps[i] for i in rest],
+            [out.step(i) for i in (rest if along else range(out.ndim))],
         )
-        along = [out.step(i) if out.shape == x.shape else 0 for i in axes]
         self.reduced, self.reduced_steps, self.along = merge(
-            [x.shape[i] for i in axes], [steps[i] for i in axes], along
+            [x.shape[i] for i in axes],
+            [steps[i] for i in axes],
+            [out.step(i) if along else 0 for i in axes],
         )
         self.n = int(np.prod(self.kept, dtype=np.int64))
         self.m = int(np.prod(self.reduced, dtype=np.int64))
@@ -99,7 +111,8 @@ class _Layout:
         return (
             *(self.x, self.x_start, *wrapped(self.kept_steps), *wrapped(self.reduced_steps)),
             *(self.out, self.out_start, *wrapped(steps), *self.kept[1:], *self.reduced[1:]),
-            *(self.n, self.m),
+            self.n,
+            self.m,
         )
 
 
@@ -181,7 +194,8 @@ def _reduction(operation, kind, letters, form, axes):
     step = lanes
     body += [
         "k = uint32(uint32(cuda.blockIdx.y) * chunk + lane)",
-        "end = min(m, uint32(uint32(uint32(cuda.blockIdx.y) + one) * chunk))",
+        "end = uint32((uint32(cuda.blockIdx.y) + one) * chunk)",
+        "end = end if end < m else m",
         "if live:",
         f"    while uint32(k + uint32({3 * step})) < end:",
     ]
@@ -200,7 +214,7 @@ def _reduction(operation, kind, letters, form, axes):
     ]
     extra = [("chunk", "u"), ("part", "u")]
     source, spec = _source(title, form, letters, axes, body, extra=extra)
-    names = dict(combine=device(combine), neutral=neutral[kind], min=min)
+    names = dict(combine=device(combine), neutral=neutral[kind])
     if truth:
         names["truth"] = device(_functions.TABLES[kind_read]["truth"])
     if kind == "b":  # an operation on bytes may be wider than they are
@@ -218,7 +232,7 @@ def _form_name(form):
     return f"{'rows' if form[0] else 'columns'}{form[1]}"
 
 
-def reduction(operation, x, axes, out):
+def reduction(operation, x, axes, out, parts=None):
     """Return the launches that reduce an array over axes.
 
     Parameters
@@ -231,6 +245,8 @@ def reduction(operation, x, axes, out):
         The axes, not negative.
     out : DeviceArray
         The result, with the reduced axes of length one or without them.
+    parts : int, optional
+        In how many parts each output's elements are reduced; by default what fills the device.
 
     Returns
     -------
@@ -238,24 +254,196 @@ def reduction(operation, x, axes, out):
     """
     if not out.size:
         return []
+    out = without(out, axes) if out.ndim == x.ndim else out
     layout = _Layout(x, axes, out)
     kind = {"f": "f", "b": "b"}.get(LETTERS[out.dtype], "l")
-    form = rows, lanes = layout.form
-    made = _reduction(operation, kind, LETTERS[x.dtype] + LETTERS[out.dtype], form, layout.axes)
-    across = blocks(layout.n, THREADS // lanes)
-    parts = _parts(x.device.multiprocessors, across, layout.m, lanes)
+    letters = LETTERS[x.dtype] + LETTERS[out.dtype]
+    made = _reduction(operation, kind, letters, layout.form, layout.axes)
+    across = blocks(layout.n, THREADS // layout.form[1])
+    parts = parts or _parts(x.device.multiprocessors, across, layout)
     if parts == 1:
         return [made(across, *layout.numbers(), layout.m, 0)]
-    dtype = np.uint8 if out.dtype == np.bool_ else out.dtype
-    partial = scratch(out).take((parts, layout.n), dtype)
-    first = _Layout(x, axes, partial.view((layout.n,)).view(_free(x, axes)))
+    partial = scratch(out).take((parts, *out.shape), out.dtype)
+    first = _Layout(x, axes, partial.view(out.shape))
+    first.out = lowest(partial)[0]  # the other parts stand behind the first
     chunk = -(-layout.m // parts)
-    launches = [made((across, parts), *first.numbers(), chunk, layout.n)]
-    flat = _Layout(partial, (0,), partial.view((layout.n,)))
-    flat.out, flat.out_start = layout.out, layout.out_start
-    second = reduction(operation, partial.view((parts, *_free(x, axes))), (0,), _dropped(x, axes, out))
-    return launches + second
+    return [
+        made((across, parts), *first.numbers(), chunk, layout.n),
+        *reduction(operation, partial, (0,), out, parts=1),
+    ]
 
 
-def _free(x, axes):
-    return tuple(n for i, n in enumerate(x.shape) if i not in axes)
+def without(a, axes):
+    """Return an array without axes, of which its first places are kept."""
+    rest = [i for i in range(a.ndim) if i not in axes]
+    return a.view(tuple(a.shape[i] for i in rest), tuple(a.strides[i] for i in rest))
+
+
+def _parts(multiprocessors, across, layout):
+    """Return in how many parts to reduce, so that there are two blocks a multiprocessor."""
+    least = 16 * layout.form[1]  # elements of a part: 16 a lane
+    wanted = -(-2 * multiprocessors // across)
+    return max(1, min(wanted, layout.m // least, 1024))
+
+
+# ---- positions --------------------------------------------------------------------------------
+
+
+@device
+def _ahead(v, i, w, j, sign):
+    """Whether w at place j comes before v at place i: NaN first, then the larger by sign."""
+    if w != w or v != v:
+        return w != w and (v == v or j < i)
+    return w * sign > v * sign or (w == v and j < i)
+
+
+@cache
+def _position(sign, kind, letter, form, axes):
+    title = "_".join(
+        ["reduce", "argmax" if sign > 0 else "argmin", kind, letter, _form_name(form)]
+        + [str(n) for n in axes]
+    )
+    lanes = form[1]
+    body = [
+        _shared("s", kind),
+        _shared("p", "l"),
+        "b, j = nothing, int64(m)",
+        "k = lane",
+        "while live and k < m:",
+        *(f"    {line}" for line in _element(letter, kind, axes[1])),
+        "    if j == int64(m) or ahead(b, j, v, int64(k), sign):",
+        "        b, j = v, int64(k)",
+        f"    k = uint32(k + uint32({lanes}))",
+        "s[t], p[t] = b, j",
+    ]
+
+    def better(a, b, s, p):
+        return [
+            f"if {p}[{b}] < int64(m) and ({p}[{a}] == int64(m) or "
+            f"ahead({s}[{a}], {p}[{a}], {s}[{b}], {p}[{b}], sign)):",
+            f"    {s}[{a}], {p}[{a}] = {s}[{b}], {p}[{b}]",
+        ]
+
+    body += [*_tree(form, better, ["s", "p"]), "if live and lane == uint32(0):"]
+    source, spec = _source(title, form, letter + "l", axes, [*body, "    out[place] = p[t]"])
+    number = np.float32 if kind == "f" else np.int64
+    names = dict(ahead=_ahead, sign=number(sign), nothing=number(0))
+    return kernel(spec, threads=THREADS, name=title)(generated(source, title, _NAMES | names))
+
+
+def position(x, axis, sign, out):
+    """Return the launches that find the first largest (sign 1) or smallest (-1) along an axis."""
+    if not out.size:
+        return []
+    layout = _Layout(x, (axis,), without(out, (axis,)) if out.ndim == x.ndim else out)
+    kind = "f" if LETTERS[x.dtype] == "f" else "l"
+    made = _position(sign, kind, LETTERS[x.dtype], layout.form, layout.axes)
+    return [made(blocks(layout.n, THREADS // layout.form[1]), *layout.numbers())]
+
+
+# ---- the softmax family -----------------------------------------------------------------------
+
+#: Function -> what it writes of element v, with its line's largest `top` and sum `total`.
+_SOFT = {
+    "softmax": "exp(v - top) / total",
+    "log_softmax": "(v - top) - log(total)",
+    "logsumexp": "log(total) + top",
+}
+
+
+@cache
+def _soft(name, form, axes):
+    title = "_".join(["reduce", name, _form_name(form), *map(str, axes)])
+    along, lanes = name != "logsumexp", form[1]
+    element = [f"    {line}" for line in _element("f", "f", axes[1])]
+    ahead = f"    k = uint32(k + uint32({lanes}))"
+    body = [
+        *(_shared("s", "f"), _shared("u", "f")),
+        *("v0 = -inf", "k = lane", "while live and k < m:", *element),
+        *("    v0 = larger(v0, v)", ahead, "s[t] = v0"),
+        *_tree(form, lambda a, b, s: [f"{s}[{a}] = larger({s}[{a}], {s}[{b}])"], ["s"]),
+        f"top = s[{_first(form)}]",
+        "top = top if abs(top) < inf else float32(0)",
+        *("v0 = float32(0)", "k = lane", "while live and k < m:", *element),
+        *("    v0 += exp(v - top)", ahead, "u[t] = v0"),
+        *_tree(form, lambda a, b, s: [f"{s}[{a}] += {s}[{b}]"], ["u"]),
+        f"total = u[{_first(form)}]",
+    ]
+    if along:
+        to = offset("place", "e", [f"w{i}" for i in range(axes[1])])
+        body += ["k = lane", "while live and k < m:", *element]
+        body += [f"    out[{to}] = {_SOFT[name]}", ahead]
+    else:
+        body += ["if live and lane == uint32(0):", f"    out[place] = {_SOFT[name]}"]
+    source, spec = _source(title, form, "ff", axes, body, along)
+    names = dict(larger=_functions.LARGER)
+    return kernel(spec, threads=THREADS, name=title)(generated(source, title, _NAMES | names))
+
+
+def soft(name, x, axes, out):
+    """Return the launches of "softmax", "log_softmax" or "logsumexp" over axes."""
+    if not out.size:
+        return []
+    along = name != "logsumexp"
+    if not along and out.ndim == x.ndim:
+        out = without(out, axes)
+    layout = _Layout(x, axes, out, along)
+    made = _soft(name, layout.form, layout.axes)
+    return [made(blocks(layout.n, THREADS // layout.form[1]), *layout.numbers(along))]
+
+
+# ---- running sums -----------------------------------------------------------------------------
+
+
+@cache
+def _running(letters, form, axes):
+    """Return the kernel of running sums: lanes scan a chunk of a line, and carry on."""
+    kind, lanes = letters[1], form[1]
+    title = "_".join(["reduce", "cumsum", letters, _form_name(form), str(axes[0])])
+    hop = 1 if form[0] else THREADS // lanes
+    body = [f"s = cuda.shared.array({2 * THREADS}, {_MAKE[kind]})"] if lanes > 1 else []
+    body += [f"carry = {_MAKE[kind]}(0)", "first = uint32(0)", "while first < m:"]
+    loop = ["k = uint32(first + lane)", f"v = {_MAKE[kind]}(0)", "if live and k < m:"]
+    loop += [f"    {line}" for line in _element(letters[0], kind, 1)]
+    distance, side = 1, 0
+    while distance < lanes:
+        here, other = f"uint32(t + uint32({side * THREADS}))", distance * hop
+        loop += [f"s[{here}] = v", "cuda.syncthreads()", f"if lane >= uint32({distance}):"]
+        loop += [f"    v = s[uint32({here} - uint32({other}))] + v"]
+        distance, side = 2 * distance, 1 - side
+    if lanes > 1:
+        here = f"uint32(t + uint32({side * THREADS}))"
+        loop += [f"s[{here}] = v", "cuda.syncthreads()"]
+        total = f"s[uint32({_first(form)} + uint32({side * THREADS + (lanes - 1) * hop}))]"
+    else:
+        total = "v"
+    loop += ["if live and k < m:", "    out[uint32(place + k * w0)] = carry + v"]
+    loop += [f"carry = carry + {total}", *(["cuda.syncthreads()"] if lanes > 1 else [])]
+    loop += [f"first = uint32(first + uint32({lanes}))"]
+    body += [f"    {line}" for line in loop]
+    source, spec = _source(title, form, letters, axes, body, along=True)
+    return kernel(spec, threads=THREADS, name=title)(generated(source, title, _NAMES))
+
+
+def cumsum(x, axis, out):
+    """Return the launches of running sums along an axis."""
+    if not out.size:
+        return []
+    layout = _Layout(x, (axis,), out, along=True)
+    many = layout.n >= 64 * THREADS or not layout.form[0]
+    form = (False, 1) if many else (True, 32 if layout.m <= 1024 else THREADS)
+    made = _running(LETTERS[x.dtype] + LETTERS[out.dtype], form, layout.axes)
+    return [made(blocks(layout.n, THREADS // form[1]), *layout.numbers(along=True))]
+
+
+def catalogue():
+    """Return kernels that stand for all: what networks ask for, and the heaviest."""
+    columns, rows, block = (False, 8), (True, 32), (True, THREADS)
+    sums = [("sum", "f", "ff", form, (1, 1)) for form in (columns, rows, block, (True, 8))]
+    sums += [("sum", "f", "ff", columns, (2, 1)), ("sum", "f", "ff", rows, (1, 2))]
+    sums += [("max", "f", "ff", rows, (1, 1)), ("sum", "l", "bl", rows, (1, 1))]
+    sums += [("any", "b", "fb", rows, (1, 1))]
+    found = [_reduction(*key) for key in sums]
+    found += [_position(1, "f", "f", rows, (1, 1)), _position(-1, "l", "l", columns, (1, 1))]
+    found += [_soft(name, rows, (1, 1)) for name in _SOFT]
+    return found + [_running("ff", (True, THREADS), (1, 1)), _running("ff", (False, 1), (2, 1))]
