@@ -188,7 +188,7 @@ def test_readme_examples_run():
 
 def test_skeletons_parse():
     blocks = python_blocks("CONTRIBUTING.md")
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         ast.parse(block)
 

@@ -115,6 +115,8 @@ def _device_array(X):
         return X
     from skdeep._kernels.cuda import interop
 
+    if str(X.dtype).endswith("float64"):  # kernels read float32; the library itself converts
+        X = X.float() if hasattr(X, "float") else X.astype("float32")
     return interop.from_foreign(X)
 
 

@@ -184,8 +184,8 @@ class Trainer:
             return
         b = self.buffers
         kept = [self.network.data, self.network.state_data, b.counters, *b.slots]
-        self.target.include(b.grads, copy=False)
-        arrays = [*kept, b.rates, b.hyper, b.penalties, b.limits, b.seeds, b.penalty, b.totals]
+        # The gradients, too: gaps between leaves are never written, and count in a norm.
+        arrays = [*kept, b.grads, b.rates, b.hyper, b.penalties, b.limits, b.seeds, b.penalty, b.totals]
         for source in self.sources:
             arrays += source.arrays
         self.target.include(*arrays)

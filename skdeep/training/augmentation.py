@@ -461,7 +461,7 @@ it at 0
         return (
             [
                 (kernels.mix[rows.dtype], (flat, drawn, counters, share)),
-                (kernels.partners_targets[np.float64], (as_bytes[0], counters, as_bytes[1])),
+                (kernels.partners_targets[rows.dtype], (as_bytes[0], counters, as_bytes[1])),
             ],
             other,
             share,

@@ -16,9 +16,7 @@ def normal(*shape, seed=0):
 
 def apply(gpu, name, kinds, operands, shape, dtype=np.float32):
     """Return a function of operands, as the device computes it."""
-    return output(
-        gpu, lambda *a: elementwise(name, kinds, a[:-1], a[-1]), shape, dtype, *operands
-    )
+    return output(gpu, lambda *a: elementwise(name, kinds, a[:-1], a[-1]), shape, dtype, *operands)
 
 
 def kernel_of(gpu, *arrays):
@@ -30,7 +28,7 @@ def kernel_of(gpu, *arrays):
 
 
 @pytest.mark.parametrize(
-    "sizes, steps, merged",
+    ("sizes", "steps", "merged"),
     [
         ((3, 5, 7), [(35, 7, 1), (35, 7, 1)], ((105,), (1,), (1,))),
         ((3, 5, 7), [(35, 7, 1), (0, 0, 1)], ((15, 7), (7, 1), (0, 1))),
@@ -43,7 +41,7 @@ def test_neighbouring_axes_merge(sizes, steps, merged):
 
 
 @pytest.mark.parametrize(
-    "a, b",
+    ("a", "b"),
     [
         ((5, 7), (5, 7)),
         ((5, 7), (7,)),
@@ -61,9 +59,7 @@ def test_shapes_broadcast(gpu, a, b):
     x, y = normal(*a), normal(*b, seed=1)
     expected = x - y
     # One operation in float32 on either side: the same bits.
-    np.testing.assert_array_equal(
-        apply(gpu, "subtract", "ff", [x, y], expected.shape), expected
-    )
+    np.testing.assert_array_equal(apply(gpu, "subtract", "ff", [x, y], expected.shape), expected)
 
 
 @pytest.mark.parametrize(
@@ -81,9 +77,7 @@ def test_shapes_broadcast(gpu, a, b):
 def test_any_strides(gpu, view):
     x = view(normal(6, 8))
     expected = x * np.float32(1.5)
-    np.testing.assert_array_equal(
-        apply(gpu, "multiply", "ff", [x, 1.5], expected.shape), expected
-    )
+    np.testing.assert_array_equal(apply(gpu, "multiply", "ff", [x, 1.5], expected.shape), expected)
 
 
 def test_a_result_of_any_strides_leaves_what_lies_between(gpu):
@@ -104,7 +98,7 @@ def test_a_result_may_overwrite_an_operand(gpu):
 
 
 @pytest.mark.parametrize(
-    "dtypes, result",
+    ("dtypes", "result"),
     [
         ((bool, np.float32), np.float32),
         ((np.float32, np.int64), np.float32),

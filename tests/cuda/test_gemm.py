@@ -1,10 +1,23 @@
 import itertools
+import math
 
 import numpy as np
 import pytest
 
+from skdeep._kernels import scalar
 from skdeep._kernels.cuda import gemm
-from skdeep._kernels.cuda._tile import FLOORED, LARGE, MEDIUM, SMALL
+from skdeep._kernels.cuda._numba import device, float32, shared, uint32
+from skdeep._kernels.cuda._tile import (
+    FLOORED,
+    LARGE,
+    MEDIUM,
+    SMALL,
+    Epilogue,
+    Loader,
+    load_some,
+    tile_kernel,
+    tile_launch,
+)
 from skdeep._kernels.cuda.program import Mirror, Twin
 
 #: What float32 sums of up to 300 terms of another order agree to.
@@ -68,7 +81,7 @@ def test_multiply(gpu, ta, tb, gap, members):
     [("identity", 4, 2), ("relu", 6, 2), ("tanh", 10, 1), ("logistic", 8, 1)],
 )
 def test_split_sums(gpu, monkeypatch, activation, columns, members):
-    monkeypatch.setattr(gemm, "_CHOICES", ((SMALL, 100, 32),))
+    monkeypatch.setattr(gemm, "_CHOICES", ((SMALL, 100, 32, 1.0),))
     rng = np.random.default_rng(columns)
     a = _operand(rng, members, 3, 100, False)
     b = _operand(rng, 1, 100, columns, False) / 10
@@ -86,7 +99,7 @@ def test_split_sums(gpu, monkeypatch, activation, columns, members):
     ("ta", "tb", "least"), [(0, 0, 32), (0, 1, 1000), (1, 0, 1000), (1, 1, 32)]
 )
 def test_nan_and_infinity_stay_in_their_row_and_column(gpu, monkeypatch, least, ta, tb):
-    monkeypatch.setattr(gemm, "_CHOICES", ((SMALL, 100, least),))
+    monkeypatch.setattr(gemm, "_CHOICES", ((SMALL, 100, least, 1.0),))
     rng = np.random.default_rng(0)
     a, b = _operand(rng, 1, 5, 70, ta), _operand(rng, 1, 70, 7, tb)
     (a[0].T if ta else a[0])[4, 69] = np.nan
@@ -116,6 +129,63 @@ def test_errors_name_what_is_wrong(gpu):
         gemm.multiply(a, False, b, False, out, precision="half")
 
 
+# ---- the template -----------------------------------------------------------------------------
+
+
+@device
+def _place_hankel(r, limit, k, batch):
+    return (uint32(min(r, uint32(limit - uint32(1))) + k),)
+
+
+@device
+def _begin_hankel(k):
+    return (uint32(0),)
+
+
+@device
+def _advance_hankel(step, depth):
+    return (uint32(step[0] + depth),)
+
+
+@device
+def _fetch_hankel(X, slot, step, k, end):
+    return load_some(X, uint32(slot[0] + step[0]), k, end)
+
+
+_gelu = shared(scalar.gelu_0)
+
+
+@device
+def _scaled_gelu(v, scale):
+    return float32(_gelu(v, float32(0), float32) * scale)
+
+
+def test_loader_that_advances_and_epilogue_with_a_number(gpu):
+    hankel = Loader(
+        "hankel", True, _place_hankel, _fetch_hankel, None, _begin_hankel, _advance_hankel
+    )
+    epilogue = Epilogue("scaled_gelu", _scaled_gelu, ("scale",))
+    b = gemm.matrix_loader("b", False, False)
+    kernel = tile_kernel("test", hankel, b, gemm.MATRIX, epilogue, SMALL)
+    m, n, k = 35, 3, 70
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(m + k - 1).astype(np.float32)
+    w, out = rng.standard_normal((k, n)).astype(np.float32), np.full((m, n), np.nan, np.float32)
+
+    def launches(x, w, out):
+        numbers = dict(b_row=n, b_item=0, c_row=n, c_item=0, c_part=0, bias_item=0, scale=2)
+        with pytest.raises(TypeError, match="takes no tap"):
+            tile_launch(kernel, x, w, out, (m, n, k), vector=False, tap=1, **numbers)
+        return [tile_launch(kernel, x, w, out, (m, n, k), vector=False, **numbers)]
+
+    mirror = Mirror(gpu)
+    mirror.compile([(Twin(launches, "hankel"), (x, w, out))])()
+    mirror.pull(out)
+    z = np.lib.stride_tricks.sliding_window_view(x, k).astype(np.float64) @ w
+    exact = [2 * v * (1 + math.erf(v / 2**0.5)) / 2 for v in z.ravel()]
+    np.testing.assert_allclose(out.ravel(), exact, rtol=1e-5, atol=3e-5)
+
+
 # ---- the choice -------------------------------------------------------------------------------
 
 _MULTIPROCESSORS = 132
@@ -137,6 +207,10 @@ def _blocks(m, n, k, batch=1):
         ((8192, 8192, 8192), ("128x128x8", 4096, 1)),
         ((1024, 1024, 1024), ("64x64x8", 256, 1)),
         ((512, 512, 65536), ("128x128x8", 256, 16)),
+        # Few columns: no large tile is mostly padding.
+        ((100000, 10, 100), ("32x32x32", 3125, 1)),
+        ((100000, 64, 576), ("64x64x8", 1563, 1)),
+        ((64, 576, 100000), ("64x64x8", 522, 58)),
         # Forward, 784-300-100-10 at 50, 200 and 1024 rows.
         ((50, 300, 784), ("32x32x32", 100, 5)),
         ((200, 300, 784), ("32x32x32", 350, 5)),

@@ -1,4 +1,4 @@
-"""Copies, gathers, scatters, sorting and searching, against NumPy."""
+"""Copies, gathers and scatters, against NumPy."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def numbers(*shape):
 
 
 @pytest.mark.parametrize(
-    "view, transposes",
+    ("view", "transposes"),
     [
         (lambda x: x.T, True),
         (lambda x: x[:, ::-1].T, False),
@@ -53,6 +53,8 @@ def test_float64_keeps_its_digits(gpu):
     copied = output(gpu, move.copy, (3, 4), np.float64, x.T)
     # A pair of float32 holds 48 bits.
     np.testing.assert_allclose(copied, x.T, 2.0**-47)
+    whole = np.array([2**40 + 12345, -(2**30) - 1, 0])
+    np.testing.assert_array_equal(output(gpu, move.copy, (3,), np.float64, whole), whole)
     single = output(gpu, move.copy, (4, 3), np.float32, x)
     np.testing.assert_array_equal(single, x.astype(np.float32))
 
@@ -77,6 +79,22 @@ def test_gather_clips_what_is_out_of_range(gpu, dtype):
     np.testing.assert_array_equal(output(gpu, f, (2, 3, 3), dtype, x, index), expected)
 
 
+@pytest.mark.parametrize(
+    ("width", "start", "vector"), [(8, 0, True), (6, 0, False), (8, 1, False)]
+)
+def test_aligned_rows_are_gathered_in_vectors(gpu, width, start, vector):
+    x, index = numbers(6, width + start)[:, start:], np.array([5, 0, -2])
+
+    def launches(x, index, out):
+        index = index.view((3, 1), (*index.strides, 0))
+        made = move.gather(x, (0, (0, 1)), index, 6, x.step(0), out)
+        assert made[0].kernel.__name__.endswith("vector") == vector
+        return made
+
+    out = output(gpu, launches, (3, width), np.float32, x, index)
+    np.testing.assert_array_equal(out, x[index])
+
+
 def test_places_add_up(gpu):
     i, j, base = np.array([[1], [-1]]), np.array([0, -2, 4]), np.array([[100, 200, 300]])
     f = lambda i, j, base, out: move.places([i, j], (4, 5), (5, 1), base, out)  # noqa: E731
@@ -85,28 +103,6 @@ def test_places_add_up(gpu):
     f = lambda i, j, out: move.places([i, j], (4, 5), (5, 1), None, out)  # noqa: E731
     expected = (i % 4) * 5 + j % 5
     np.testing.assert_array_equal(output(gpu, f, (2, 3), np.int64, i, j), expected)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.int64, bool])
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_argsort_is_stable(gpu, axis, dtype):
-    x = (numbers(3, 7, 2) * 2).round(0)
-    if dtype == np.float32:
-        x[0, 3, 1], x[2, 3, 1], x[2, 0, 1], x[1, 5, 0] = np.nan, np.nan, np.inf, -np.inf
-    x = x.astype(dtype)
-    f = lambda x, out: move.argsort(x, axis, out)  # noqa: E731
-    expected = np.argsort(x, axis, kind="stable")
-    np.testing.assert_array_equal(output(gpu, f, x.shape, np.int64, x), expected)
-
-
-def test_ranked_lines_and_their_order(gpu):
-    x = np.random.default_rng(0).integers(0, 4, (3, 9))
-    order = output(gpu, lambda x, o: move.ranked(x, o, x), x.shape, np.int64, x * 0)
-    np.testing.assert_array_equal(order, np.tile(np.arange(9), (3, 1)))
-    keys, order = np.full(x.shape, 77), np.full(x.shape, 77)
-    run_twin(gpu, Twin(lambda x, o, k: move.ranked(x, o, k), "ranked"), x, order, keys)
-    np.testing.assert_array_equal(order, np.argsort(x, 1, kind="stable"))
-    np.testing.assert_array_equal(keys, np.sort(x, 1))
 
 
 def test_scatter_adds_in_the_order_of_positions(gpu):
@@ -126,29 +122,14 @@ def test_scatter_adds_in_the_order_of_positions(gpu):
     np.testing.assert_array_equal(computed, expected)
 
 
-@pytest.mark.parametrize("right", [False, True])
-@pytest.mark.parametrize("dtype", [np.float32, np.int64])
-def test_search(gpu, dtype, right):
-    table = np.array([-3, -1, -1, 0, 2, 2, 2, 7], dtype)
-    x = np.array([[-9, -3, -2, -1], [0, 1, 2, 9]], dtype)
-    if dtype == np.float32:
-        x[0, 0], x[1, 3] = np.nan, np.inf
-    side = "right" if right else "left"
-    f = lambda t, x, out: move.search(t, x, right, out)  # noqa: E731
-    for values, sorted_ in ((x, table), (x.T, table[::-1].copy()[::-1]), (x, table[:0])):
-        expected = np.searchsorted(sorted_, values, side)
-        out = output(gpu, f, values.shape, np.int64, sorted_, values)
-        np.testing.assert_array_equal(out, expected)
-
-
 def test_nothing_to_move(gpu):
     x = np.zeros((0, 3), np.float32)
     device = Mirror(gpu).of(x)
     index = Mirror(gpu).of(np.zeros((0, 3), np.int64))
-    assert move.copy(device, device) == move.argsort(device, 1, index) == []
+    assert move.copy(device, device) == []
     assert move.gather(device, (0, (3, 1)), index, 3, 1, device) == []
 
 
 def test_kernels_have_names_of_their_own():
     found = move.catalogue()
-    assert len({k.__name__ for k in found}) == len(found) == 13
+    assert len({k.__name__ for k in found}) == len(found) == 11

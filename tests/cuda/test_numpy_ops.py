@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from skdeep._kernels.cpu._numba import Variant
-from skdeep._kernels.cuda.program import Mirror, Untranslatable, find_twin
+from skdeep._kernels.cuda.program import Mirror, Untranslatable
 from skdeep.autodiff import _cuda, _program, ops, vjp
 from skdeep.autodiff._cuda import numpy_ops
 from skdeep.autodiff._trace import Primitive
@@ -184,6 +184,7 @@ HELD = {
     "held and fixed": lambda x, i: x[i, :, [[3], [1]]],
     "held and even": lambda x, i: x[np.arange(2)[:, None], i],
     "an integer apart": lambda x, i: x[1, :, i],
+    "numbers": lambda x, i: x[:, np.array(-1), i[0, 2]],
     "short integers": lambda x, i: x[:, i.astype(np.int32)],
     "backwards": lambda x, i: x[::-1, ::-1][i],
 }
@@ -266,7 +267,7 @@ def test_reductions(gpu, name):
 
 
 @pytest.mark.parametrize(
-    "name, shape",
+    ("name", "shape"),
     [("sum", (0, 5, 2)), ("mean with its axes", (2, 0, 3)), ("all", (3, 0, 2)),
      ("cumsum", (3, 5, 0)), ("sum of truth values", (0, 2, 0))],
 )  # fmt: skip
@@ -332,11 +333,6 @@ def test_arguments_of_another_layout_are_copied(gpu, name):
     program = recorded(COPIED[name], x)
     twins = [f for f, _ in program.calls if not isinstance(f, Variant)]
     assert any(isinstance(t.function, _cuda._copies._Plan) for t in twins)
-    try:
-        for f, _ in program.calls:
-            find_twin(f)
-    except Untranslatable as e:
-        pytest.skip(f"a twin of another module: {e}")
     check(gpu, COPIED[name], x)
 
 
@@ -357,7 +353,7 @@ def primitives():
 def test_every_primitive_is_bound_or_known_to_be_unbound():
     found = primitives()
     bound = set(_cuda._bindings())
-    assert numpy_ops.UNBOUND <= set(found)
+    assert set(found) >= numpy_ops.UNBOUND
     assert not numpy_ops.UNBOUND & bound
     # Convolutions have kernels, whatever their layout.
     missing = {n for n in found if n not in bound | numpy_ops.UNBOUND and found[n] != "_conv"}
@@ -390,7 +386,7 @@ def test_every_binding_is_tested():
     assert not {n for n in expected if n not in reached and n != "assign"}
 
 
-@pytest.mark.parametrize("f, name", [
+@pytest.mark.parametrize(("f", "name"), [
     (np.linalg.inv, "inv"),
     (np.linalg.cholesky, "cholesky"),
     (lambda x: np.linalg.eigh(x)[0], "eigh_L"),
@@ -403,7 +399,7 @@ def test_the_error_names_what_is_unbound(f, name):
         recorded(f, np.eye(3, dtype=F))
 
 
-@pytest.mark.parametrize("f, message", [
+@pytest.mark.parametrize(("f", "message"), [
     (lambda x: x * np.ones(3), "'multiply' computes in float64"),
     (lambda x: x[:, 0] > np.arange(3), "'greater' computes in float64"),
     (lambda x: (x > 0) / (x > 1), "'divide' computes in float64"),

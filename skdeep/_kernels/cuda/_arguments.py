@@ -1,5 +1,7 @@
 """What kernels accept as arguments, the same on a GPU and on the simulated one."""
 
+from typing import Any
+
 from skdeep._kernels.cuda._numba import _POINTERS, _SCALARS
 from skdeep._kernels.cuda.array import DeviceArray
 
@@ -13,12 +15,14 @@ def check_number(kernel, word, value):
     """Return a number as a kernel's argument of its type."""
     if isinstance(value, DeviceArray):
         raise TypeError(f"{kernel.__name__}: an array for the number {word!r}")
+    refusal = OverflowError(f"{kernel.__name__}: {value} does not fit {word!r}")
+    kind: Any = _SCALARS[word]
     try:
-        number = _SCALARS[word](value)
+        number = kind(value)
     except OverflowError:
-        number = None
-    if number is None or (word != "s" and int(number) != int(value)):
-        raise OverflowError(f"{kernel.__name__}: {value} does not fit {word!r}")
+        raise refusal from None
+    if word != "s" and int(number) != int(value):
+        raise refusal
     return number
 
 

@@ -5,6 +5,8 @@
 """
 
 import math
+from functools import cache
+from types import FunctionType
 
 import numpy as np
 
@@ -27,9 +29,13 @@ from skdeep._kernels.cuda._numba import (
 
 if SIMULATED:
     copysign, floor, ceil, trunc, fmod = np.copysign, np.floor, np.ceil, np.trunc, np.fmod
-    exp2, log2, log10, power, sinh, cosh = np.exp2, np.log2, np.log10, np.power, np.sinh, np.cosh
+    exp2, log2, log10, sinh, cosh = np.exp2, np.log2, np.log10, np.sinh, np.cosh
     arcsin, arccos, arctan, arctan2 = np.arcsin, np.arccos, np.arctan, np.arctan2
     arcsinh, arccosh, arctanh, hypot = np.arcsinh, np.arccosh, np.arctanh, np.hypot
+
+    def power(x, y):  # of arrays: NumPy takes the root where a single exponent is 1/2
+        return np.power(np.atleast_1d(x), np.atleast_1d(y))[0]
+
 else:
     copysign, floor, ceil = math.copysign, math.floor, math.ceil
     trunc, fmod, power, exp2 = math.trunc, math.fmod, math.pow, math.exp2
@@ -366,5 +372,9 @@ TABLES = {
     "b": _EVERY | _WHOLE | _BOOLEAN,
 }
 
-#: The larger of two float32; NaN wins.
-LARGER = device(TABLES["f"]["maximum"])
+
+@cache
+def function(family, name):
+    """Return the device function of a name in the table of a family."""
+    f = TABLES[family][name]
+    return device(f) if isinstance(f, FunctionType) else f

@@ -270,10 +270,8 @@ def _sources():
     """Return a digest of everything that kernels are made from, and of what compiles them."""
     from importlib.metadata import PackageNotFoundError, version
 
-    here = Path(__file__).parent
-    files = [*sorted(here.glob("*.py")), here.parent / "scalar.py", here.parent / "philox.py"]
     digest = hashlib.sha256()
-    for file in files:
+    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(file.read_bytes())
     for package in ("numba-cuda", "nvidia-nvvm", "nvidia-nvjitlink"):
         with contextlib.suppress(PackageNotFoundError):
@@ -284,7 +282,7 @@ def _sources():
 def _digest(kernel):
     digest = _sources().copy()
     own = getattr(kernel.function, "source", ""), kernel.spec, kernel.threads, kernel.blocks
-    digest.update(repr((kernel.__name__, *own)).encode())
+    digest.update(repr((kernel.function.__module__, kernel.__name__, *own)).encode())
     return digest.hexdigest()[:24]
 
 

@@ -8,6 +8,7 @@ whether a kernel computes the right thing, not whether its threads race.
 
 from contextvars import copy_context
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -114,7 +115,9 @@ class Cuda:
     """What kernels call ``cuda``."""
 
     def __init__(self):
-        self.thread = self.blockDim = self.gridDim = None
+        self.thread: Any = None
+        self.blockDim: Any = None
+        self.gridDim: Any = None
         self.shared, self.local = _Shared(self), _Local()
 
     threadIdx = property(lambda self: self.thread.index)

@@ -238,7 +238,7 @@ else:
 
     @intrinsic
     def store_run(typing, array, offset, values, whole, count):
-        """Write two or four float32: as an aligned vector where `whole`, else the first `count`."""
+        """Write two or four float32: an aligned vector where `whole`, else the first `count`."""
         n = values.count
 
         def codegen(context, builder, sig, args):
@@ -331,7 +331,9 @@ else:
             ``4 * i + q``; among `b` register ``h < 2`` of tile j at ``2 * j + h``. Element q of
             tile (i, j) is number ``(i * n_tiles + j) * 4 + q`` of the results.
         """
-        text = f"{_MMA[precision]} {{$0,$1,$2,$3}}, {{$4,$5,$6,$7}}, {{$8,$9}}, {{$10,$11,$12,$13}};"
+        text = (
+            f"{_MMA[precision]} {{$0,$1,$2,$3}}, {{$4,$5,$6,$7}}, {{$8,$9}}, {{$10,$11,$12,$13}};"
+        )
         constraints = ",".join(["=f"] * 4 + ["r"] * 6 + ["f"] * 4)
 
         def register(builder, loads, place):

@@ -48,7 +48,7 @@ from skdeep._kernels.cuda._tensor import (
     vector_loader,
     wait_groups,
 )
-from skdeep._kernels.cuda._tile import _FIXED, FLOORED, Loader
+from skdeep._kernels.cuda._tile import _FIXED, Loader
 
 #: Words of shared memory that a slab has along k, two steps of ``mma.sync``.
 _WORDS = 16
@@ -104,7 +104,7 @@ class TensorShape:
         return f"{self.precision}_{self.rows}x{self.columns}"
 
 
-def tensor_kernel(name, a, b, store, shape):
+def tensor_kernel(name, a, b, store, epilogue, shape):
     """Return the kernel of a product on tensor cores; it is launched by `_tile.tile_launch`.
 
     Parameters
@@ -114,7 +114,9 @@ def tensor_kernel(name, a, b, store, shape):
     a, b : TensorLoader
         The operands.
     store : Store
-        The result; the epilogue is `FLOORED`.
+        The result.
+    epilogue : Epilogue
+        What becomes of the sums.
     shape : TensorShape
         The tiles.
     """
@@ -123,7 +125,7 @@ def tensor_kernel(name, a, b, store, shape):
         _Operand("b", b, shape.columns, shape.columns // shape.along, shape),
     )
     numbers = list(dict.fromkeys((*a.arguments, *b.arguments, *store.arguments)))
-    parameters = [*_FIXED, *numbers, *FLOORED.arguments]
+    parameters = [*_FIXED, *numbers, *epilogue.arguments]
     names = dict(
         cuda=cuda, uint32=uint32, float32=float32, min=min, commit=commit,
         wait_first=wait_groups(shape.stages - 1), wait_next=wait_groups(shape.stages - 2),
@@ -132,7 +134,7 @@ def tensor_kernel(name, a, b, store, shape):
         SIZE=shape.stages * shape.slab, KIND=WORD[shape.precision],
         multiply=multiply_add(shape.precision, *(o.registers() for o in operands)),
         zeros=zero_tile(shape.rows * shape.columns // shape.threads),
-        epilogue=FLOORED.function, store_row=store.row, store_bias=store.bias,
+        epilogue=epilogue.function, store_row=store.row, store_bias=store.bias,
     )  # fmt: skip
     for operand in operands:
         names |= operand.names()
@@ -142,10 +144,10 @@ def tensor_kernel(name, a, b, store, shape):
         *_beginning(shape),
         *(line for o in operands for line in (*o.places(), *o.fragment_places())),
         *body(operands, shape),
-        *_ending(*operands, store),
+        *_ending(*operands, store, epilogue),
     ]
-    words = (name, a.name, b.name, store.name, str(shape))
-    spec = "f f f f " + "u " * (len(_FIXED) - 4 + len(numbers)) + "s"
+    words = (name, a.name, b.name, store.name, epilogue.name, str(shape))
+    spec = "f f f f " + "u " * (len(_FIXED) - 4 + len(numbers)) + "s " * len(epilogue.arguments)
     function = generated("\n    ".join(lines) + "\n", "product", names)
     name = "_".join(word for word in words if word)
     kernel = Kernel(function, spec, shape.threads, shape.resident, name)
@@ -170,9 +172,8 @@ def _beginning(shape):
         f"a_warp = uint32(uint32(warp // uint32({shape.along})) * uint32({warp_rows}))",
         f"b_warp = uint32(uint32(warp % uint32({shape.along})) * uint32({warp_columns}))",
         "group, four = uint32(lane >> uint32(2)), uint32(lane & uint32(3))",
-        # of four 8 x 8 matrices, the row that the lane says the place of
-        "matrix_row = uint32((lane & uint32(7)) + (lane & uint32(8)))",
-        "matrix_chunk = uint32(lane >> uint32(4))",
+        # of four 8 x 8 matrices, two below two or beside two, the row that the lane says
+        "low, high = uint32((lane >> uint32(3)) & uint32(1)), uint32(lane >> uint32(4))",
         "sums = zeros()",
     ]
 
@@ -235,6 +236,9 @@ class _Operand:
         self.line = 4 if loader.along_k else rows // self.size
         #: Whether rows of the tile are taken in another order.
         self.shuffled = not loader.along_k and shape.packed == 1
+        #: Whether the second of four matrices is beside the first, not below: as needed for
+        #: registers in the order of ``mma.sync``.
+        self._swapped = (letter == "a") != loader.along_k
 
     # ---- to shared memory ------------------------------------------------------------------
 
@@ -336,16 +340,17 @@ class _Operand:
     def fragment_places(self):
         """Say where the lane's part of the fragments is in a slab."""
         x, begin = self.x, self.begin
+        below, beside = ("high", "low") if self._swapped else ("low", "high")
+        line = f"uint32((lane & uint32(7)) + ({below} << uint32(3)))"
         if self.loader.along_k:
-            turn = "(matrix_row >> uint32(1)) & uint32(3)"
-            at = f"uint32({x}_warp + matrix_row) * uint32({_WORDS})"
-            chunk = f"matrix_chunk ^ ({turn})"
+            at = f"uint32({x}_warp + {line}) * uint32({_WORDS})"
+            chunk = f"{beside} ^ ((lane >> uint32(1)) & uint32(3))"
         elif self.shape.packed == 1:
             at = f"four * uint32({self.rows})"
             chunk = f"uint32(({x}_warp >> uint32(2)) + group) ^ (four << uint32(1))"
         else:
-            at = f"matrix_row * uint32({4 * self.line})"
-            chunk = f"uint32(({x}_warp >> uint32(3)) + matrix_chunk) ^ (lane & uint32(7))"
+            at = f"{line} * uint32({4 * self.line})"
+            chunk = f"uint32(({x}_warp >> uint32(3)) + {beside}) ^ (lane & uint32(7))"
         lines = [f"{x}_from = uint32({at} + uint32(uint32({chunk}) << uint32(2)))"]
         turns = range(1, len(self._loads()))
         lines += [f"{x}_from{i} = uint32({x}_from ^ uint32({8 * i}))" for i in turns]
@@ -383,17 +388,19 @@ class _Operand:
         (1, 1); an 8-column tile of `b` for the k halves.
         """
         if self.x == "a":
-            wanted = [(2 * i + q % 2, q // 2) for i in range(self.warp_rows // 16) for q in range(4)]
+            wanted = [
+                (2 * i + q % 2, q // 2) for i in range(self.warp_rows // 16) for q in range(4)
+            ]
         else:
             wanted = [(j, h) for j in range(self.warp_rows // 8) for h in range(2)]
         return tuple(self._register(eight, half) for eight, half in wanted)
 
     def _register(self, eight, half):
         """Return where eight rows of a k half are: the load, and the number of four."""
-        if self.loader.along_k:
-            return eight // 2, eight % 2 + 2 * half
         if self.shuffled:
             return eight // 4 * 2 + half, eight % 4
+        if self.x == "a":
+            return eight // 2, eight % 2 + 2 * half
         return eight // 2, 2 * (eight % 2) + half
 
     def names(self):
@@ -431,7 +438,7 @@ class _Operand:
             yield (32 * (eight // 4) + eight % 4, 4) if self.shuffled else (8 * eight, 1)
 
 
-def _ending(a, b, store):
+def _ending(a, b, store, epilogue):
     """Add the bias, apply the epilogue and store runs of two or four columns."""
     numbers = ", ".join(store.arguments)
     lines = [f"bias_at = store_bias(batch, {numbers})", "zero = float32(0)"]
@@ -460,7 +467,8 @@ def _ending(a, b, store):
             values = []
             for e, (tile, q) in enumerate(places):
                 number = ((i // 2) * tiles + tile) * 4 + 2 * (i % 2) + q
-                values.append(f"epilogue(float32(sums[{number}] + bias{e}), floor)")
+                value = ", ".join((f"float32(sums[{number}] + bias{e})", *epilogue.arguments))
+                values.append(f"epilogue({value})")
             count = f"single if has{i} else uint32(0)"
             lines += [
                 f"store_run(C, uint32(o{i} + c), ({', '.join(values)}), has{i} and whole, {count})"

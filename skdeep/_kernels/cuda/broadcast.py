@@ -14,7 +14,6 @@ from skdeep._kernels.cuda import _functions
 from skdeep._kernels.cuda._intrinsics import load4, store4
 from skdeep._kernels.cuda._numba import (
     cuda,
-    device,
     float32,
     generated,
     int32,
@@ -163,7 +162,7 @@ def _kernel(name, kinds, letters, modes, axes):
     title = "_".join(filter(None, ["broadcast", name, kinds, letters, modes, str(axes)]))
     build = _vector_source if modes else _strided_source
     source, spec = build(title, kinds, letters, modes, axes)
-    f = device(_functions.TABLES[family][name])
+    f = _functions.function(family, name)
     return kernel(spec, threads=THREADS, name=title)(generated(source, title, _NAMES | {"f": f}))
 
 
@@ -179,9 +178,10 @@ def _parameters(letters, axes):
     return [*names, *(f"n{k}" for k in range(1, axes)), "n"], [*spec, *"u" * axes]
 
 
-def _write(letter, at, value):
+def _write(letter, at, value, kinds):
     if letter == "d":
-        return [f"out[2 * {at}] = float32({value})", f"out[2 * {at} + one] = float32(0)"]
+        rest = f"{value} - int64(float32({value}))" if kinds == "l" else "0"
+        return [f"out[2 * {at}] = float32({value})", f"out[2 * {at} + one] = float32({rest})"]
     return [f"out[{at}] = {_CONVERT[letter].format(value)}"]
 
 
@@ -212,7 +212,7 @@ def _strided_source(title, kinds, letters, modes, axes):
     value = f"f({', '.join(f'x{i}' for i in range(len(operands)))})"
     last = len(operands)
     body.append(f"o = {offset(f'b{last}', 'c', _steps(last, axes))}")
-    body += [f"y = {value}", *_write(result, "o", "y")]
+    body += [f"y = {value}", *_write(result, "o", "y", kinds)]
     return _head(title, names, letters) + "    if i < n:\n" + indented(body, 2), " ".join(spec)
 
 
@@ -255,7 +255,7 @@ def _vector_source(title, kinds, letters, modes, axes):
     else:
         whole += [f"out[uint32(o{last} + uint32({j}))] = {v}" for j, v in enumerate(values)]
     at = f"uint32(o{last} + j)"
-    tail = [f"y = f({', '.join(tail)})", *_write(result, at, "y"), "j = uint32(j + uint32(1))"]
+    tail = [f"y = f({', '.join(tail)})", *_write(result, at, "y", kinds), "j = uint32(j + uint32(1))"]
     source = _head(title, names, letters) + "    if i < n:\n" + indented(body, 2)
     if axes == 1:
         source += "        if uint32(c0 + uint32(4)) <= count:\n" + indented(whole, 3)

@@ -21,27 +21,29 @@ w (M|1, *kernel, C // groups, F), y (M, N, *out, F).
 """
 
 import math
+from dataclasses import replace
 from functools import cache
 from itertools import product
 
 import numpy as np
 
 from skdeep._kernels.cuda import depthwise
+from skdeep._kernels.cuda._conv_arrays import from_element, ready, spread, target, vectors
 from skdeep._kernels.cuda._conv_loaders import CELLS, EVERY, FILTERS, NUMBERS, TAPS, divisor
 from skdeep._kernels.cuda._sums import column_sums
 from skdeep._kernels.cuda._tile import FLOORED, LARGE, MEDIUM, Shape, tile_kernel, tile_launch
 from skdeep._kernels.cuda.array import scratch
-from skdeep._kernels.cuda.gemm import _ADDING, MATRIX, _add_kernel, matrix_loader
-from skdeep._kernels.cuda.move import contiguous, copy
+from skdeep._kernels.cuda.gemm import MATRIX, add_parts, matrix_loader
 from skdeep._kernels.cuda.program import Twin, blocks
 
 # ---- kernels ----------------------------------------------------------------------------------
 
-#: For 64 filters or channels and many cells.
-TALL = Shape(128, 64, 8, 8, 4)
+#: For 64 filters or channels and many cells; for few cells. What loaders know of their rows takes
+#: registers, so that less blocks fit than of a plain product.
+TALL, LOW = Shape(128, 64, 8, 8, 3), replace(MEDIUM, resident=6)
 
 #: Whether channels are vectors -> the tiles that there are.
-_SHAPES = {True: (LARGE, TALL, MEDIUM), False: (MEDIUM,)}
+_SHAPES = {True: (LARGE, TALL, LOW), False: (LOW,)}
 
 
 @cache
@@ -72,6 +74,9 @@ def catalogue():
 
 
 # ---- the choice of tiles ----------------------------------------------------------------------
+
+#: Multiply-adds among a main loop's instructions, about.
+_SHARES = {LARGE: 0.82, TALL: 0.79, LOW: 0.77}
 
 #: What the choice weighs: cycles from a slab's loads to the barrier behind it, however little is
 #: multiplied; slabs' worth of a block's start and end; cycles of a second kernel, and the bytes
@@ -104,13 +109,13 @@ def choose(m, n, k, batch, fast, multiprocessors):
     for shape in _SHAPES[fast]:
         tiles = batch * blocks(m, shape.rows) * blocks(n, shape.columns)
         slabs = blocks(k, shape.depth)
-        most = min(128, max(1, slabs // 8), blocks(4 * shape.resident * multiprocessors, tiles))
+        most = min(256, max(1, slabs // 8), blocks(4 * shape.resident * multiprocessors, tiles))
         for parts in range(1, most + 1):
             length = blocks(slabs, parts)
             parts = blocks(slabs, length)
             each = blocks(tiles * parts, multiprocessors)  # blocks of a multiprocessor
             at_once = min(each, shape.resident)
-            slab = at_once * shape.rows * shape.columns * shape.depth / 128
+            slab = at_once * shape.rows * shape.columns * shape.depth / (128 * _SHARES[shape])
             cycles = each / at_once * (length + _ENDS) * max(slab, _LATENCY)
             if parts > 1:
                 cycles += _SECOND + 8 * parts * batch * m * n / _BYTES
@@ -120,18 +125,6 @@ def choose(m, n, k, batch, fast, multiprocessors):
 
 
 # ---- what all passes do -----------------------------------------------------------------------
-
-
-def _spread(a, front, at):
-    """Return an array with `front` axes of length one put in before an axis."""
-    shape = (*a.shape[:at], *(1,) * front, *a.shape[at:])
-    return a.view(shape, (*a.strides[:at], *(0,) * front, *a.strides[at:]))
-
-
-def _ready(a, s, whole=False):
-    """Return an array whose channels (whose members, if `whole`) have no gaps, and launches."""
-    inner = a.view(a.shape[1:], a.strides[1:]) if whole else a.view(a.shape[-1:], a.strides[-1:])
-    return (a, []) if inner.is_contiguous else contiguous(a, s)
 
 
 def _batches(groups, *arrays):
@@ -188,16 +181,6 @@ def _check(*arrays):
             )
 
 
-def _vectors(a, groups):
-    """Whether a group's channels are vectors of 16 bytes."""
-    return a.aligned() and a.shape[-1] % (4 * groups) == 0
-
-
-def _from(a, first):
-    """Return what follows in an array's memory from an element on."""
-    return a.view((a.extent() - first,), None, first * a.itemsize)
-
-
 def _is_depthwise(w, groups):
     return w.shape[-2] == 1 and groups == w.shape[-1] > 1
 
@@ -209,7 +192,7 @@ class _Result:
         self.out, self.bias, self.bias_item, self.parts = out, bias, bias_item, parts
         self.floor = 0.0 if relu else -np.inf
         self.row, self.rows = out.shape[-1], math.prod(out.shape[1:-1])
-        self.vector = _vectors(out, groups)
+        self.vector = vectors(out, groups)
         self.array, self.item, self.part = out, item, 0
         if parts > 1:
             self.row = blocks(self.row, 4) * 4
@@ -221,7 +204,7 @@ class _Result:
     def launch(self, kernel, a, b, sizes, depth, batch, first=0, **numbers):
         """Return the product's launch, its first row at a cell of `out`."""
         sums = self.parts > 1
-        to = _from(self.array, first * self.row)
+        to = from_element(self.array, first * self.row)
         return tile_launch(
             kernel, a, b, to, sizes, bias=None if sums else self.bias, vector=self.vector,
             depth=depth, parts=self.parts, batch=batch, c_row=self.row, c_item=self.item,
@@ -233,29 +216,10 @@ class _Result:
         """Return the launches that add the parts."""
         if self.parts == 1:
             return []
-        out, bias, fours = self.out, self.bias, self.row // 4
-        grid = blocks(self.rows * fours, _ADDING), 1, len(out)
-        aligned = out.aligned() and out.shape[-1] % 4 == 0
-        return [
-            _add_kernel(FLOORED)(
-                grid, self.array, out if bias is None else bias, out, self.rows, out.shape[-1],
-                fours, self.parts, out.shape[-1], out.step(0),
-                0 if bias is None else bias.step(0), int(bias is not None), int(aligned),
-                self.floor,
-            )
-        ]  # fmt: skip
-
-
-def _target(out, s):
-    """Return an array without gaps that stands for `out`, and what copies it there."""
-    if _whole(out):
-        return out, []
-    made = s.take(out.shape)
-    return made, copy(made, out)
-
-
-def _whole(a):
-    return a.view(a.shape[1:], a.strides[1:]).is_contiguous
+        shape = len(self.out), self.rows, self.out.shape[-1]
+        out = self.out.view(shape, (self.out.strides[0], 4 * shape[2], 4))
+        activation = "relu" if self.floor == 0 else "identity"
+        return [add_parts(self.array, out, bias=self.bias, activation=activation)]
 
 
 # ---- forward ----------------------------------------------------------------------------------
@@ -291,17 +255,15 @@ def convolve(x, w, bias, out, geometry, groups, relu, precision="float32"):
         return conv_tensor.convolve(x, w, bias, out, geometry, groups, relu, precision)
     _check(x, w, out)
     s, g = scratch(out), geometry.canonical()
-    (x, before), (w, more), (out, after) = _ready(x, s), _ready(w, s, True), _target(out, s)
-    x, launches = _spread(x, 5 - x.ndim + 1, 2), before + more
+    (x, before), (w, more), (out, after) = ready(x, s, -1), ready(w, s, 1), target(out, s)
+    x, launches = spread(x), before + more
     channels, filters = w.shape[-2], w.shape[-1] // groups
     sizes = math.prod(out.shape[1:-1]), filters, math.prod(g.kernel) * channels
-    fast = channels % LARGE.depth == 0 and _vectors(x, groups) and _vectors(w, groups)
+    fast = channels % LARGE.depth == 0 and vectors(x, groups) and vectors(w, groups)
     for arrays, items, count in _batches(groups, x, w, bias, out):
         x1, w1, b1, o1 = arrays
         first = [-before for before, _ in g.padding]
-        numbers = _numbers(
-            x1, items[0], channels, g.out, g.stride, first, g.kernel, g.dilation
-        )
+        numbers = _numbers(x1, items[0], channels, g.out, g.stride, first, g.kernel, g.dilation)
         shape, parts, depth = choose(*sizes, count, fast, out.device.multiprocessors)
         to = _Result(o1, items[3], b1, items[2], relu, groups, parts, s)
         kernel = _forward_kernel(fast, shape)
@@ -317,7 +279,7 @@ def _axis_classes(size, kernel, stride, padding, dilation):
     """Yield the classes of an axis' cells that meet the same taps.
 
     A class begins at a cell and has so many cells, `stride` apart. They meet every `step`-th tap
-    from `tap` on, `taps` of them: the i-th cell the j-th one at the output ``first + i - j * back``.
+    from `tap` on, `taps` of them: the i-th cell the j-th at the output ``first + i - j * back``.
     """
     common = math.gcd(stride, dilation)
     step, back = stride // common, dilation // common
@@ -357,7 +319,7 @@ def _weights(w, item, groups, kernel, classes):
         w_item=item, w_row=filters, **_wrapped("w_tap", steps),
         **_wrapped("w_leap", _leaps(steps, taps, filters // groups)),
     )  # fmt: skip
-    return _from(w, first), numbers
+    return from_element(w, first), numbers
 
 
 def input_grad(ct, w, bias, out, geometry, groups, relu, precision="float32"):
@@ -384,10 +346,10 @@ def input_grad(ct, w, bias, out, geometry, groups, relu, precision="float32"):
         return conv_tensor.input_grad(ct, w, bias, out, geometry, groups, relu, precision)
     _check(ct, w, out)
     s, g = scratch(out), geometry.canonical()
-    (ct, before), (w, more), (out, after) = _ready(ct, s), _ready(w, s, True), _target(out, s)
-    ct, launches = _spread(ct, 5 - ct.ndim + 1, 2), before + more
+    (ct, before), (w, more), (out, after) = ready(ct, s, -1), ready(w, s, 1), target(out, s)
+    ct, launches = spread(ct), before + more
     channels, filters = w.shape[-2], w.shape[-1] // groups
-    fast = filters % LARGE.depth == 0 and _vectors(ct, groups) and _vectors(w, groups)
+    fast = filters % LARGE.depth == 0 and vectors(ct, groups) and vectors(w, groups)
     images, classes = out.shape[1], _classes(g)
 
     def sizes(cs):
@@ -412,9 +374,7 @@ def input_grad(ct, w, bias, out, geometry, groups, relu, precision="float32"):
             steps = [s * p for s, p in zip(g.stride, planes, strict=True)]
             numbers |= more | _wrapped("c", steps) | {"c_n": math.prod(g.spatial)}
             first = sum(c.begin * p for c, p in zip(cs, planes, strict=True))
-            launches.append(
-                to.launch(kernel, c1, view, sizes(cs), depth, count, first, **numbers)
-            )
+            launches.append(to.launch(kernel, c1, view, sizes(cs), depth, count, first, **numbers))
         launches += to.finish()
     return launches + after
 
@@ -444,17 +404,15 @@ def weight_grad(x, ct, out, geometry, groups, precision="float32"):
         return conv_tensor.weight_grad(x, ct, out, geometry, groups, precision)
     _check(x, ct, out)
     s, g = scratch(out), geometry.canonical()
-    (x, before), (ct, more), (out, after) = _ready(x, s), _ready(ct, s, True), _target(out, s)
-    x, launches = _spread(x, 5 - x.ndim + 1, 2), before + more
+    (x, before), (ct, more), (out, after) = ready(x, s, -1), ready(ct, s, 1), target(out, s)
+    x, launches = spread(x), before + more
     channels, filters = out.shape[-2], out.shape[-1] // groups
     rows = math.prod(g.kernel) * channels
     sizes = rows, filters, math.prod(ct.shape[1:-1])
-    fast = _vectors(x, groups) and _vectors(ct, groups)
+    fast = vectors(x, groups) and vectors(ct, groups)
     for (x1, c1, o1), items, count in _batches(groups, x, ct, out):
         first = [-before for before, _ in g.padding]
-        numbers = _numbers(
-            x1, items[0], channels, g.out, g.stride, first, g.kernel, g.dilation
-        )
+        numbers = _numbers(x1, items[0], channels, g.out, g.stride, first, g.kernel, g.dilation)
         shape, parts, depth = choose(*sizes, count, fast, out.device.multiprocessors)
         members, part, item = len(o1), rows * out.shape[-1], items[2]
         to, after_all = o1, []

@@ -14,6 +14,7 @@ loop, about half a microsecond: 5 steps for 200 x 784 x 300 in 5 parts, which ta
 launch of the kernel that adds them, against 25 in one part.
 """
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -173,6 +174,8 @@ EPILOGUES = {
 def _product_kernel(ta, tb, vector, epilogue, shape):
     a = matrix_loader("a", not ta, vector)
     b = matrix_loader("b", tb, vector)
+    if shape is MEDIUM and not vector:
+        shape = replace(shape, resident=6)  # single loads take more registers
     return tile_kernel("gemm", a, b, MATRIX, epilogue, shape)
 
 
@@ -191,8 +194,8 @@ def _add_kernel(epilogue):
     else:
         finish = _without_number(epilogue.function)
 
-    def add_parts(parts, bias, out, rows, columns, groups, n_parts, row, item, bias_item, biased,
-                  vector, floor):  # fmt: skip
+    def add(parts, bias, out, rows, columns, groups, n_parts, row, item, bias_item, biased, vector,
+            floor):  # fmt: skip
         i = uint32(cuda.blockIdx.x) * uint32(_ADDING) + uint32(cuda.threadIdx.x)
         batch = uint32(cuda.blockIdx.z)
         r, c = uint32(i // groups), uint32(uint32(i % groups) * uint32(4))
@@ -220,7 +223,7 @@ def _add_kernel(epilogue):
 
     words = ["gemm_add", epilogue.name]
     name = "_".join(word for word in words if word)
-    return Kernel(add_parts, "f f f" + " u" * 9 + " s", _ADDING, name=name)
+    return Kernel(add, "f f f" + " u" * 9 + " s", _ADDING, name=name)
 
 
 def _without_number(function):
@@ -231,10 +234,33 @@ def _without_number(function):
     return finish
 
 
+def add_parts(parts, out, *, bias=None, activation="identity"):
+    """Return the launch that adds the parts of sums in order, and applies bias and activation.
+
+    Parameters
+    ----------
+    parts : DeviceArray
+        The parts (M, parts, rows, columns), contiguous, columns padded to a multiple of 4.
+    out : DeviceArray
+        The sums (M, rows, columns).
+    bias, activation
+        As of `multiply`.
+    """
+    epilogue, numbers = EPILOGUES[activation]
+    members, rows, columns = out.shape
+    groups = parts.shape[3] // 4
+    return _add_kernel(epilogue)(
+        (blocks(rows * groups, _ADDING), 1, members), parts, out if bias is None else bias, out,
+        rows, columns, groups, parts.shape[1], out.step(1), out.step(0),
+        0 if bias is None else bias.step(0), int(bias is not None), int(in_vectors(out)),
+        numbers.get("floor", 0.0),
+    )  # fmt: skip
+
+
 def catalogue():
     """Return the kernels that nets of dense layers ask for.
 
-    Backward products have no epilogue but a floor; what has an odd number of columns is small.
+    Only a forward product has another epilogue than a floor.
     """
     kernels = [
         _product_kernel(ta, tb, vector, FLOORED, shape)
@@ -251,16 +277,17 @@ def catalogue():
 
 # ---- the choice of tiles ----------------------------------------------------------------------
 
-#: Shape, blocks that a multiprocessor should have where sums are split, and the least length of
-#: a part: what makes its start and the second kernel pay. The least tile comes last.
-_CHOICES = (LARGE, 2, 1024), (MEDIUM, 4, 256), (SMALL, 4, 128)
+#: Shape; blocks that a multiprocessor should have where sums are split; the least length of a
+#: part, what makes its start and the second kernel pay; how much may be computed in vain, as the
+#: ratio of the tiles' area to that of the last shape's, which is the smallest.
+_CHOICES = (LARGE, 2, 1024, 1.25), (MEDIUM, 4, 256, 1.5), (SMALL, 4, 128, 1.0)
 
 
-def choose(m, n, k, batch, multiprocessors):
+def choose(m, n, k, batch, multiprocessors, choices=_CHOICES):
     """Return the tiles of products, the number of parts of their sums, and a part's length.
 
-    The largest shape that gives every multiprocessor a block, of a part where need be; if none
-    does, the smallest.
+    The largest shape that fits the result and gives every multiprocessor a block, of a part where
+    need be; if none does, the smallest.
 
     Parameters
     ----------
@@ -270,21 +297,32 @@ def choose(m, n, k, batch, multiprocessors):
         The number of products.
     multiprocessors : int
         Those of the device.
+    choices : tuple
+        The shapes to choose from, as in `_CHOICES`.
 
     Returns
     -------
     shape : Shape
     parts, depth : int
     """
-    for shape, wanted, least in _CHOICES:
-        tiles = batch * blocks(m, shape.rows) * blocks(n, shape.columns)
-        parts = 1
+    least_area = _tiles(m, n, choices[-1][0])[1]
+    for shape, wanted, least, ratio in choices:
+        tiles, area = _tiles(m, n, shape)
+        if area > ratio * least_area:
+            continue
+        tiles, parts = tiles * batch, 1
         if tiles < multiprocessors:
             parts = max(1, min(wanted * multiprocessors // tiles, k // least))
         if tiles * parts >= multiprocessors:
             break
     depth = blocks(blocks(k, parts), shape.depth) * shape.depth
     return shape, blocks(k, depth), depth
+
+
+def _tiles(m, n, shape):
+    """Return the number of tiles of a result, and their area."""
+    tiles = blocks(m, shape.rows) * blocks(n, shape.columns)
+    return tiles, tiles * shape.rows * shape.columns
 
 
 # ---- products ---------------------------------------------------------------------------------
@@ -325,7 +363,7 @@ def multiply(a, ta, b, tb, out, *, bias=None, activation="identity", precision="
         return gemm_tensor.multiply(
             a, ta, b, tb, out, bias=bias, activation=activation, precision=precision
         )
-    return _multiply(a, bool(ta), b, bool(tb), out, bias, activation)
+    return tiled(a, ta, b, tb, out, bias, activation, _product_kernel, _CHOICES)
 
 
 _PRECISIONS = "float32", "tf32", "bfloat16"
@@ -343,46 +381,44 @@ def _check(a, ta, b, tb, out, bias):
     if not fits:
         shapes = f"{a.shape} by {b.shape} (transposed: {bool(ta)}, {bool(tb)}) to {out.shape}"
         raise ValueError(f"a product of {shapes}, bias {bias and bias.shape}: they do not fit")
-    for x in (a, b, out):
+    for x in (a, b, out) if bias is None else (a, b, out, bias):
         if x.extent() >= 2**32:
             raise ValueError(f"a matrix of {x.shape}: products take less than 2**32 elements")
-        if x.shape[2] > 1 and x.strides[2] != x.itemsize:
+        if x.shape[-1] > 1 and x.strides[-1] != x.itemsize:
             raise ValueError(f"a matrix with strides {x.strides}: its rows must have no gaps")
 
 
-def _multiply(a, ta, b, tb, out, bias, activation):
+def tiled(a, ta, b, tb, out, bias, activation, kernel, choices):
+    """Return the launches of a product by a family of kernels.
+
+    Parameters
+    ----------
+    a, ta, b, tb, out, bias, activation
+        As of `multiply`.
+    kernel : callable
+        ``kernel(ta, tb, vector, epilogue, shape)``: the kernel for whole vectors or any rows.
+    choices : tuple
+        The shapes that it has, as in `_CHOICES`.
+    """
     members, m, n = out.shape
     k = a.shape[1] if ta else a.shape[2]
-    shape, parts, depth = choose(m, n, k, members, out.device.multiprocessors)
-    epilogue, numbers = EPILOGUES[activation]
-    vector = in_vectors(out)
-    item = dict(
-        a_row=a.step(1), a_item=a.step(0), b_row=b.step(1), b_item=b.step(0),
-        bias_item=0 if bias is None else bias.step(0),
-    )  # fmt: skip
-    loads = in_vectors(a) and in_vectors(b)
-    if parts == 1:
-        kernel = _product_kernel(ta, tb, loads, epilogue, shape)
-        to = dict(c_row=out.step(1), c_item=out.step(0), c_part=0)
-        return [
-            tile_launch(kernel, a, b, out, (m, n, k), bias=bias, vector=vector, batch=members,
-                        **item, **to, **numbers)
-        ]  # fmt: skip
-    groups = blocks(n, 4)
-    sums = scratch(out).take((members, parts, m, 4 * groups))
-    kernel = _product_kernel(ta, tb, loads, FLOORED, shape)
-    to = dict(c_row=4 * groups, c_item=parts * m * 4 * groups, c_part=m * 4 * groups)
+    shape, parts, depth = choose(m, n, k, members, out.device.multiprocessors, choices)
+    epilogue, numbers = EPILOGUES[activation] if parts == 1 else EPILOGUES["identity"]
+    whole = in_vectors(a) and in_vectors(b)
+    sums, vector, direct = out, in_vectors(out), bias
+    if parts > 1:
+        sums = scratch(out).take((members, parts, m, 4 * blocks(n, 4)))
+        vector, direct = True, None
     product = tile_launch(
-        kernel, a, b, sums, (m, n, k), vector=True, depth=depth, parts=parts, batch=members,
-        **item, **to, floor=-np.inf,
+        kernel(bool(ta), bool(tb), whole, epilogue, shape), a, b, sums, (m, n, k), bias=direct,
+        vector=vector, depth=depth, parts=parts, batch=members, a_row=a.step(1), a_item=a.step(0),
+        b_row=b.step(1), b_item=b.step(0), c_row=sums.step(-2), c_item=sums.step(0),
+        c_part=sums.step(1) if parts > 1 else 0, bias_item=0 if direct is None else bias.step(0),
+        **numbers,
     )  # fmt: skip
-    grid = blocks(m * groups, _ADDING), 1, members
-    last = _add_kernel(epilogue)(
-        grid, sums, out if bias is None else bias, out, m, n, groups, parts, out.step(1),
-        out.step(0), item["bias_item"], int(bias is not None), int(vector),
-        numbers.get("floor", 0.0),
-    )  # fmt: skip
-    return [product, last]
+    if parts == 1:
+        return [product]
+    return [product, add_parts(sums, out, bias=bias, activation=activation)]
 
 
 def in_vectors(x):

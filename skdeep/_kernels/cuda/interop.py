@@ -5,6 +5,7 @@ version 3, and orders the streams of both sides.
 """
 
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -123,7 +124,7 @@ def to_like(array, like):
     array.device.synchronize()
     array = lent(array)
     name = type(like).__module__.partition(".")[0]
-    library = sys.modules.get(name)
+    library: Any = sys.modules.get(name)
     if name == "cupy":
         return library.asarray(array)
     if name == "torch":

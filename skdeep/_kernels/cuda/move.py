@@ -1,4 +1,4 @@
-"""Elements copied from place to place: strided copies, gathers, scatters, sorting, searching.
+"""Elements copied from place to place: strided copies, gathers, scatters.
 
 A scatter adds what falls on one place in the order of its positions: the positions are sorted by
 place, and every place looks up its run. So there are no atomic additions, and two runs are equal
@@ -9,8 +9,8 @@ from functools import cache
 
 import numpy as np
 
+from skdeep._kernels.cuda._intrinsics import load4, store4
 from skdeep._kernels.cuda._numba import cuda, float32, generated, int64, kernel, uint8, uint32
-from skdeep._kernels.cuda.array import scratch
 from skdeep._kernels.cuda.broadcast import (
     LETTERS,
     coordinates,
@@ -28,14 +28,15 @@ from skdeep._kernels.cuda.program import blocks
 THREADS = 256
 _TILE, _PITCH = 32, 33
 _CELLS = _TILE * _PITCH
-_NAMES = dict(cuda=cuda, uint32=uint32, int64=int64, float32=float32, uint8=uint8)
+_NAMES = dict(cuda=cuda, uint32=uint32, int64=int64, float32=float32, uint8=uint8,
+              load4=load4, store4=store4)  # fmt: skip
 _ZERO = {"f": "float32(0)", "l": "int64(0)", "b": "uint8(0)"}
 
 
 # ---- copies -----------------------------------------------------------------------------------
 
 
-@kernel("f u u u f u u u u u", threads=THREADS)
+@kernel("f u u u f u u u u u", threads=THREADS, name="move_transpose")
 def _transpose(x, x_start, x_batch, x_column, out, out_start, out_batch, out_row, rows, columns):
     """Copy matrices whose columns are contiguous to where rows are, by tiles of 32 x 32."""
     tile = cuda.shared.array(_CELLS, float32)
@@ -80,8 +81,9 @@ def copy(x, out):
     source = {"f": "f", "d": "f", "b": "b"}.get(LETTERS[x.dtype], "l")
     if out.dtype == np.bool_:
         return elementwise("copy" if x.dtype == np.bool_ else "truth", source, [x], out)
-    target = "f" if out.dtype.kind == "f" else "l"
-    kind = "b" if source == "b" and out.dtype == np.uint8 else target
+    if out.dtype.kind == "f":  # a pair of float32 holds an integer of 48 bits
+        return elementwise("copy", "l" if (source, out.dtype) == ("l", np.float64) else "f", [x], out)
+    kind = "b" if source == "b" and out.dtype == np.uint8 else "l"
     return elementwise("copy", kind, [x], out)
 
 
@@ -129,7 +131,7 @@ def part(a, axis, start, count):
 # ---- kernels of one element a thread ----------------------------------------------------------
 
 
-def _each(title, pointers, numbers, axes, body):
+def each(title, pointers, numbers, axes, body):
     """Return the kernel that does `body` for every i below n.
 
     Parameters
@@ -138,7 +140,7 @@ def _each(title, pointers, numbers, axes, body):
         The kernel's name.
     pointers : dict of str to tuple
         Name of an array -> its letter and the number of its steps; ``x_at(c)`` of the names
-        ``x0, x1 ...`` is made with `_at`.
+        ``x0, x1 ...`` is made with `at`.
     numbers : list of str
         Further numbers.
     axes : int
@@ -160,7 +162,7 @@ def _each(title, pointers, numbers, axes, body):
     return kernel(spec, threads=THREADS, name=title)(generated(source, title, _NAMES))
 
 
-def _at(name, axes, start=True):
+def at(name, axes, start=True):
     """Return source of an array's place at c0, c1 ..."""
     return offset(f"{name}b" if start else "uint32(0)", "c", [f"{name}{k}" for k in range(axes)])
 
@@ -169,19 +171,40 @@ def _at(name, axes, start=True):
 
 
 @cache
-def _gather(letter, axes):
-    """Return the kernel of ``out[c] = x[c] + scale * index[c] further on``."""
+def _gather(letter, axes, vector=False):
+    """Return the kernel of ``out[c] = x[c] + scale * index[c] further on``.
+
+    It moves 8 bytes an element and reads the index; with `vector` 16 bytes at a time, in rows
+    that are gathered as a whole.
+    """
     body = [
-        f"j = index[{_at('index', axes)}]",
+        *([f"c{axes - 1} = uint32(c{axes - 1} * uint32(4))"] if vector else []),
+        f"j = index[{at('index', axes)}]",
         "if limit > 0:",
         "    j = j + int64(limit) if j < 0 else j",
         "    j = int64(0) if j < 0 else j",
         "    j = j if j < int64(limit) else int64(limit) - int64(1)",
-        f"at = uint32({_at('x', axes)} + uint32(j) * scale)",
-        f"out[{_at('out', axes)}] = x[at]",
+        f"place = uint32({at('x', axes)} + uint32(j) * scale)",
+        f"store4(out, {at('out', axes)}, load4(x, place))"
+        if vector
+        else f"out[{at('out', axes)}] = x[place]",
     ]
     pointers = {"x": (letter, axes), "index": ("l", axes), "out": (letter, axes)}
-    return _each(f"move_gather_{letter}_{axes}", pointers, ["limit", "scale"], axes, body)
+    title = f"move_gather_{letter}_{axes}" + ("_vector" if vector else "")
+    return each(title, pointers, ["limit", "scale"], axes, body)
+
+
+def _in_vectors(sizes, steps, start, limit, scale, x, out):
+    """Whether rows of multiples of four float32 are gathered, all of them aligned."""
+    a, b, c = steps
+    rows = (*a[:-1], *c[:-1], start, scale, sizes[-1], x[1], out[1])
+    return (
+        limit > 0
+        and (a[-1], b[-1], c[-1]) == (1, 0, 1)
+        and x[0].dtype == np.float32
+        and all(n % 4 == 0 for n in rows)
+        and all((z[0].offset + z[0].buffer_alignment) % 16 == 0 for z in (x, out))
+    )
 
 
 def gather(x, place, index, limit, scale, out):
@@ -215,7 +238,9 @@ def gather(x, place, index, limit, scale, out):
         out.shape, steps, steps_for(index, out.shape), steps_for(out, out.shape)
     )
     x, out, index = lowest(x), lowest(out), lowest(index)
-    made = _gather(LETTERS[x[0].dtype], len(sizes))
+    vector = _in_vectors(sizes, (a, b, c), start, limit, scale, x, out)
+    sizes = (*sizes[:-1], sizes[-1] // 4) if vector else sizes
+    made = _gather(LETTERS[x[0].dtype], len(sizes), vector)
     n = int(np.prod(sizes, dtype=np.int64))
     return [
         made(
@@ -230,17 +255,17 @@ def gather(x, place, index, limit, scale, out):
 def _place(first, axes):
     """Return the kernel that adds the places of an index array: ``out[c] += scale * index[c]``."""
     body = [
-        f"j = index[{_at('index', axes)}]",
+        f"j = index[{at('index', axes)}]",
         "j = j + int64(limit) if j < 0 else j",
         "j = int64(0) if j < 0 else j",
         "j = j if j < int64(limit) else int64(limit) - int64(1)",
-        f"o = {_at('out', axes)}",
+        f"o = {at('out', axes)}",
         "j = j * int64(scale)" if first else "j = out[o] + j * int64(scale)",
         "out[o] = j",
     ]
     pointers = {"index": ("l", axes), "out": ("l", axes)}
     name = f"move_place_{'first' if first else 'next'}_{axes}"
-    return _each(name, pointers, ["limit", "scale"], axes, body)
+    return each(name, pointers, ["limit", "scale"], axes, body)
 
 
 def places(indices, limits, scales, base, out):
@@ -272,72 +297,6 @@ def places(indices, limits, scales, base, out):
     return launches
 
 
-# ---- sorting ----------------------------------------------------------------------------------
-
-
-@cache
-def _rank(letter, keep):
-    """Return the kernel that puts every element of a line where its rank says; NaN goes last.
-
-    The rank is the number of elements that stand before: quadratic, but without a step that
-    waits for another, so that lines of a hundred thousand take milliseconds.
-    """
-    body = [
-        "first = uint32(uint32(i // m) * m)",
-        "mine = uint32(i - first)",
-        "v = x[i]",
-        "rank = first",
-        "j = uint32(0)",
-        "while j < m:",
-        "    w = x[uint32(first + j)]",
-        "    ahead = w < v or (v != v and w == w)",
-        "    tie = (w == v or (v != v and w != w)) and j < mine",
-        "    if ahead or tie:",
-        "        rank = uint32(rank + uint32(1))",
-        "    j = uint32(j + uint32(1))",
-        "order[rank] = int64(mine)",
-        *(["sorted_[rank] = v"] if keep else []),
-    ]
-    pointers = {"x": (letter, 0), "order": ("l", 0)} | ({"sorted_": (letter, 0)} if keep else {})
-    name = f"move_rank_{letter}{'_keys' if keep else ''}"
-    return _each(name, pointers, ["m"], 1, body)
-
-
-def ranked(x, order, sorted_=None):
-    """Return the launches that sort lines: the last axis of contiguous arrays.
-
-    Parameters
-    ----------
-    x : DeviceArray
-        The lines.
-    order : DeviceArray of int64
-        The positions that sort them; equal elements keep their order.
-    sorted_ : DeviceArray, optional
-        Where the sorted lines go.
-
-    Returns
-    -------
-    list of Launch
-    """
-    if not x.size:
-        return []
-    made = _rank(LETTERS[x.dtype], sorted_ is not None)
-    keys = () if sorted_ is None else (sorted_,)
-    if x.dtype == np.bool_:
-        x = x.view(x.shape, dtype=np.uint8)
-    return [made(blocks(x.size, THREADS), x, order, *keys, x.shape[-1], x.size)]
-
-
-def argsort(x, axis, out):
-    """Return the launches of the stable positions that sort an array along an axis."""
-    s = scratch(out)
-    line, launches = contiguous(last(x, axis), s)
-    to = last(out, axis)
-    order = to if to.is_contiguous else s.take(to.shape, np.int64)
-    launches = launches + ranked(line, order)
-    return launches if order is to else launches + copy(order, to)
-
-
 def last(a, axis):
     """Return a view with an axis moved to the end."""
     order = [i for i in range(a.ndim) if i != axis] + [axis]
@@ -351,8 +310,8 @@ def last(a, axis):
 def _scatter(letter, axes):
     """Return the kernel that sums, for every place, the run of positions that name it."""
     body = [
-        f"key = int64({_at('weight', axes, False)})",
-        f"low = uint32({_at('line', axes, False)} * m)",
+        f"key = int64({at('weight', axes, False)})",
+        f"low = uint32({at('line', axes, False)} * m)",
         "start = low",
         "high = uint32(low + m)",
         "end = high",
@@ -363,7 +322,7 @@ def _scatter(letter, axes):
         "    else:",
         "        high = middle",
         f"total = {_ZERO[letter]}",
-        f"at = {_at('x', axes)}",
+        f"at = {at('x', axes)}",
         "more = low < end",
         "while more:",
         "    more = keys[low] == key",
@@ -371,11 +330,11 @@ def _scatter(letter, axes):
         "        total = total + x[uint32(at + uint32(order[low]) * step)]",
         "        low = uint32(low + uint32(1))",
         "        more = low < end",
-        f"out[{_at('out', axes)}] = total",
+        f"out[{at('out', axes)}] = total",
     ]
     pointers = {"x": (letter, axes), "order": ("l", 0), "keys": ("l", 0), "out": (letter, axes)}
     numbers = [f"{name}{k}" for name in ("weight", "line") for k in range(axes)]
-    return _each(f"move_scatter_{letter}_{axes}", pointers, [*numbers, "m", "step"], axes, body)
+    return each(f"move_scatter_{letter}_{axes}", pointers, [*numbers, "m", "step"], axes, body)
 
 
 def scatter(x, steps, step, order, keys, lines, weights, out):
@@ -415,43 +374,9 @@ def scatter(x, steps, step, order, keys, lines, weights, out):
     ]
 
 
-# ---- searching --------------------------------------------------------------------------------
-
-
-@cache
-def _search(letter, right, axes):
-    """Return the kernel of the places where values would stand in a sorted array; NaN is last."""
-    before = "w <= v or v != v" if right else "w < v or (v != v and w == w)"
-    body = [
-        f"v = x[{_at('x', axes)}]",
-        "low, high = uint32(0), m",
-        "while low < high:",
-        "    middle = uint32(low + uint32(uint32(high - low) >> uint32(1)))",
-        "    w = table[uint32(tableb + middle * table0)]",
-        f"    if {before}:",
-        "        low = uint32(middle + uint32(1))",
-        "    else:",
-        "        high = middle",
-        f"out[{_at('out', axes)}] = int64(low)",
-    ]
-    pointers = {"x": (letter, axes), "table": (letter, 1), "out": ("l", axes)}
-    name = f"move_search_{'right' if right else 'left'}_{letter}_{axes}"
-    return _each(name, pointers, ["m"], axes, body)
-
-
-def search(table, x, right, out):
-    """Return the launches of ``out = searchsorted(table, x)``."""
-    if not out.size:
-        return []
-    sizes, a, b = merge(out.shape, steps_for(x, out.shape), steps_for(out, out.shape))
-    flat, start = lowest(table)
-    made = _search(LETTERS[x.dtype], right, len(sizes))
-    args = *lowest(x), *wrapped(a), flat, start, *wrapped((table.step(0),)), *lowest(out)
-    return [made(blocks(out.size, THREADS), *args, *wrapped(b), table.size, *sizes[1:], out.size)]
-
-
 def catalogue():
     """Return kernels that stand for all."""
     found = [_transpose, *(_gather("f", axes) for axes in (1, 2, 3)), _gather("l", 1)]
-    found += [_scatter("f", 1), _scatter("f", 2), _scatter("f", 3), _place(True, 1)]
-    return found + [_place(False, 2), _rank("l", True), _rank("f", False), _search("f", True, 1)]
+    found.append(_gather("f", 2, True))
+    found += [_scatter("f", 1), _scatter("f", 2), _scatter("f", 3)]
+    return found + [_place(True, 1), _place(False, 2)]

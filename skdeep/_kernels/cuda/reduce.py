@@ -47,7 +47,7 @@ _INF = np.float32(np.inf)
 _OPERATIONS = {
     "sum": (lambda a, b: a + b, dict(f=np.float32(0), l=np.int64(0))),
     "max": (_functions.TABLES["f"]["maximum"], dict(f=-_INF, l=_LOWEST, b=np.uint8(0))),
-    "min": (_functions.TABLES["f"]["minimum"], dict(f=_INF, l=_HIGHEST, b=np.uint8(1))),
+    "min": (_functions.TABLES["f"]["minimum"], dict(f=_INF, l=_HIGHEST, b=np.uint8(255))),
     "all": (lambda a, b: a & b, dict(b=np.uint8(1))),
     "any": (lambda a, b: a | b, dict(b=np.uint8(0))),
 }
@@ -187,25 +187,23 @@ def _reduction(operation, kind, letters, form, axes):
     combine, neutral = _OPERATIONS[operation]
     title = "_".join(["reduce", operation, kind, letters, _form_name(form), *map(str, axes)])
     lanes, count = form[1], axes[1]
-    truth = operation in ("all", "any") and letters[0] != "b"
-    kind_read = ("f" if letters[0] == "f" else "l") if truth else kind
-    body = [_shared("s", kind)]
-    body += [f"v{j} = neutral" for j in range(4)]
-    step = lanes
+    truth = operation in ("all", "any")
+    kind_read = {"f": "f", "b": "b"}.get(letters[0], "l") if truth else kind
+    body = [_shared("s", kind), *(f"v{j} = neutral" for j in range(4))]
     body += [
         "k = uint32(uint32(cuda.blockIdx.y) * chunk + lane)",
         "end = uint32((uint32(cuda.blockIdx.y) + one) * chunk)",
         "end = end if end < m else m",
         "if live:",
-        f"    while uint32(k + uint32({3 * step})) < end:",
+        f"    while uint32(k + uint32({3 * lanes})) < end:",
     ]
     one = [*_element(letters[0], kind_read, count), *(["v = uint8(truth(v))"] if truth else [])]
     for j in range(4):
-        lines = [*one, f"v{j} = combine(v{j}, v)", f"k = uint32(k + uint32({step}))"]
+        lines = [*one, f"v{j} = combine(v{j}, v)", f"k = uint32(k + uint32({lanes}))"]
         body += [f"        {line}" for line in lines]
     body.append("    while k < end:")
     body += [f"        {line}" for line in [*one, "v0 = combine(v0, v)"]]
-    body.append(f"        k = uint32(k + uint32({step}))")
+    body.append(f"        k = uint32(k + uint32({lanes}))")
     body.append("s[t] = combine(combine(v0, v1), combine(v2, v3))")
     body += _tree(form, lambda a, b, s: [f"{s}[{a}] = combine({s}[{a}], {s}[{b}])"], ["s"])
     body += [
@@ -214,17 +212,16 @@ def _reduction(operation, kind, letters, form, axes):
     ]
     extra = [("chunk", "u"), ("part", "u")]
     source, spec = _source(title, form, letters, axes, body, extra=extra)
-    names = dict(combine=device(combine), neutral=neutral[kind])
+    combine = device(combine)
+    names = dict(combine=_narrowed(combine) if kind == "b" else combine, neutral=neutral[kind])
     if truth:
-        names["truth"] = device(_functions.TABLES[kind_read]["truth"])
-    if kind == "b":  # an operation on bytes may be wider than they are
-        source = source.replace("= combine(", "= narrowed(")
-        names["narrowed"] = _narrowed(names["combine"])
+        names["truth"] = _functions.function(kind_read, "truth")
     return kernel(spec, threads=THREADS, name=title)(generated(source, title, _NAMES | names))
 
 
 @cache
 def _narrowed(combine):
+    """Return an operation on bytes whose result is one: by itself it would be wider."""
     return device(lambda a, b: uint8(combine(a, b)))
 
 
@@ -376,7 +373,7 @@ def _soft(name, form, axes):
     else:
         body += ["if live and lane == uint32(0):", f"    out[place] = {_SOFT[name]}"]
     source, spec = _source(title, form, "ff", axes, body, along)
-    names = dict(larger=_functions.LARGER)
+    names = dict(larger=_functions.function("f", "maximum"))
     return kernel(spec, threads=THREADS, name=title)(generated(source, title, _NAMES | names))
 
 

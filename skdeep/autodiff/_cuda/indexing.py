@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from skdeep._kernels.cuda import move
+from skdeep._kernels.cuda import move, sort
 from skdeep._kernels.cuda.array import scratch
 from skdeep._kernels.cuda.broadcast import fill, merge
 from skdeep._kernels.cuda.program import Twin, Untranslatable
@@ -176,7 +176,7 @@ def _lower_gather(name, args, outs, key):
         ),
         name,
     )
-    tables = [] if table is None else [np.ascontiguousarray(table)]
+    tables = [] if table is None else [np.array(table, np.int64)]
     return twin, (x, out, *tables, *(held[a.value.number] for a in traced))
 
 
@@ -301,7 +301,7 @@ def _lower_scatter(name, args, outs, key):
         order = np.argsort(flat, kind="stable")
         keys = np.take_along_axis(flat, order, 1)
         return Twin(partial(_scatter_sorted, plan), name), (ct, out, order, keys)
-    tables = [] if table is None else [np.ascontiguousarray(table, np.int64)]
+    tables = [] if table is None else [np.array(table, np.int64)]
     arrays = [held[a.value.number] for _, a in traced]
     return Twin(partial(_scatter_held, plan, bool(tables)), name), (ct, out, *tables, *arrays)
 
@@ -360,7 +360,7 @@ def _scatter_held(plan, has_table, ct, out, *indices):
     lines = math.prod(wide[: len(plan.batch)])
     shape = lines, math.prod(wide[len(plan.batch) :])
     order, in_order = s.take(shape, np.int64), s.take(shape, np.int64)
-    launches += move.ranked(keys.view(shape), order, in_order)
+    launches += sort.ranked(keys.view(shape), order, in_order, s)
     return launches + _scatter(plan, s, ct, out, order, in_order)
 
 

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from skdeep._kernels.cpu._numba import Variant
-from skdeep._kernels.cuda import move, reduce
+from skdeep._kernels.cuda import move, reduce, sort
 from skdeep._kernels.cuda._functions import TABLES
 from skdeep._kernels.cuda.array import scratch
 from skdeep._kernels.cuda.broadcast import LETTERS, elementwise, fill
@@ -289,7 +289,7 @@ def _bind_sort(name):
         _check(name, *args)
         x, out = args[0], outs[0]
         axis %= x.ndim
-        return _twin(name, lambda x, out: move.argsort(x, axis, out), x, out)
+        return _twin(name, lambda x, out: sort.argsort(x, axis, out), x, out)
 
 
 for _name in ("argsort", "argpartition"):
@@ -302,7 +302,7 @@ def _lower_search(args, outs, side):
     _check("searchsorted", table, x)
     if table.dtype != x.dtype:
         _refuse("searchsorted", f"compares {table.dtype} and {x.dtype}")
-    call = lambda table, x, out: move.search(table, x, side == "right", out)  # noqa: E731
+    call = lambda table, x, out: sort.search(table, x, side == "right", out)  # noqa: E731
     return _twin("searchsorted", call, table, x, outs[0])
 
 

@@ -1,5 +1,6 @@
 """Compiling the stand-in for CUDA's driver, and running tests and scripts on it."""
 
+import atexit
 import os
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ def built():
     if find_spec("cuda") is None or find_spec("cuda.bindings") is None:
         pytest.skip("numba-cuda is needed to call the stand-in for CUDA's driver")
     folder = Path(mkdtemp(prefix="skdeep_fake_driver_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     options = "-std=gnu11 -Wall -Wextra -Werror -O1 -shared -fPIC -Wl,-soname,libcuda.so.1"
     library, source = folder / "libcuda.so.1", _HERE / "libcuda.c"
     libraries = "-ldl", "-lpthread"
@@ -37,7 +39,7 @@ def environment(fake=True, **settings):
     if fake:
         folder = built()
         env |= {
-            "LD_LIBRARY_PATH": str(folder),
+            "LD_LIBRARY_PATH": os.pathsep.join([str(folder), env.get("LD_LIBRARY_PATH", "")]),
             "FAKE_CUDA_LIBRARY": str(folder / "libcuda.so.1"),
             "FAKE_CUDA_LOG": str(folder / "log"),
             "NUMBA_CACHE_DIR": str(folder / "cache"),

@@ -2,8 +2,9 @@
 
 /* ---- modules ----------------------------------------------------------------------------- */
 
-typedef struct { char *image; } Module;
+typedef struct { Context *context; char *image; } Module;
 typedef struct {
+    Context *context;
     char *name;
     unsigned threads, n, bytes, offset[64], size[64], shared;
 } Function;
@@ -22,6 +23,7 @@ int cuModuleLoadData(Module **out, const char *image)
     REFUSE((long)number(image + 49, 1) != capability(), NO_BINARY); /* byte 1 of the flags */
     uint64_t size = number(image + 40, 8) + number(image + 58, 2) * number(image + 60, 2);
     *out = calloc(1, sizeof **out);
+    (*out)->context = stack[depth - 1];
     (*out)->image = memcpy(malloc(size), image, size);
     note("module");
     return OK;
@@ -60,6 +62,7 @@ int cuModuleGetFunction(Function **out, Module *module, const char *name)
         const char *s = sections + size * i;
         if (strcmp(names + number(s, 4), wanted)) continue;
         Function *f = *out = calloc(1, sizeof *f);
+        f->context = module->context;
         f->name = strdup(name);
         f->shared = 48 << 10;
         const char *info = image + number(s + 24, 8);
@@ -92,6 +95,7 @@ static int prepared(const Node *node, Call **out)
 {
     const Function *f = node->function;
     const uint32_t *s = node->shape;
+    REFUSE(f && f->context != stack[depth - 1], INVALID_HANDLE);
     REFUSE(!f || node->extra || (f->n && !node->parameters), INVALID_VALUE);
     for (int i = 0; i < 6; i++) REFUSE(!s[i], INVALID_VALUE);
     REFUSE(s[0] > 0x7fffffff || s[1] > 65535 || s[2] > 65535, INVALID_VALUE);

@@ -278,7 +278,14 @@ int cuMemcpyDtoHAsync(void *to, uintptr_t from, size_t n, void *handle)
                 to, handle);
 }
 
-typedef struct { size_t x, y; int kind; void *host; uintptr_t device; void *array; size_t pitch; } End;
+typedef struct {
+    size_t x, y;
+    int kind;
+    void *host;
+    uintptr_t device;
+    void *array;
+    size_t pitch;
+} End;
 typedef struct { End from, to; size_t width, rows; } Copy2D;
 
 int cuMemcpy2DAsync(const Copy2D *c, void *handle)
