@@ -5,6 +5,7 @@ Importing this module imports no torch.
 
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import pairwise
 
 import numpy as np
 
@@ -73,6 +74,7 @@ class Peer:
                 replay()
             self.synchronize()
 
+        run.keep = f  # a graph knows addresses, and keeps nothing alive
         return run
 
     def _captured(self, f, repeats):
@@ -100,7 +102,7 @@ def mlp(sizes):
     from torch import nn
 
     modules = []
-    for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+    for n_in, n_out in pairwise(sizes):
         modules += [nn.Linear(n_in, n_out), nn.ReLU()]
     return nn.Sequential(*modules[:-1])
 

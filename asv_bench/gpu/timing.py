@@ -68,7 +68,7 @@ class Bench:
         repeats : int
             The calls of a replay.
         """
-        counts = {name: self._count(run) for name, run in runs.items()}
+        counts = {name: 1 if self.rehearse else self._count(run) for name, run in runs.items()}
         times = {name: [] for name in runs}
         for _ in range(self.rounds):
             for name, run in runs.items():
@@ -120,9 +120,7 @@ class Ours:
         rows, rest = divmod(a.size, block.size)
         of, launches = self.target.mirror.of, []
         flat, values = of(a).reshape(a.size), of(block)
-        launches += copy(
-            values.view((rows, block.size), (0, 4)), flat.view((rows, block.size))
-        )
+        launches += copy(values.view((rows, block.size), (0, 4)), flat.view((rows, block.size)))
         if rest:
             launches += copy(
                 values.view((rest,)), flat.view((rest,), offset=4 * rows * block.size)

@@ -25,6 +25,10 @@ class Host:
         """Return ``run(steps=1)`` of a program."""
         return program.compile()
 
+    def holds(self, a):
+        """Whether an array, or what it is a view of, has memory of the target's own."""
+        return False
+
     def page(self, n_rows, row_bytes):
         """Return how many rows of samples to hold at once: all of them."""
         return n_rows

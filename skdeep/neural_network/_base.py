@@ -14,7 +14,7 @@ from skdeep.autodiff._target import HOST
 from skdeep.datasets import Stream
 from skdeep.layers._network import Network
 from skdeep.neural_network._device import check_device, choose, for_prediction, multiply_adds
-from skdeep.neural_network._foreign import on_host, take
+from skdeep.neural_network._foreign import is_on_gpu, on_host, take
 from skdeep.neural_network._forward import convert, predict
 from skdeep.neural_network._work import Work
 from skdeep.training import schedules
@@ -84,12 +84,12 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
     def _train(self, X, y, sample_weight=None, validation=None, classes=None, incremental=False):
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         given = {"X": X, "y": y, "metadata": metadata}
+        self._check_settings(incremental)
+        if is_on_gpu(X):
+            self._check_on_gpu()
         X, on_gpu = (X, None) if isinstance(X, Stream) else take(X)
         y, sample_weight = on_host(y, sample_weight)
         fresh = not self._has_weights() or not (self.warm_start or incremental)
-        self._check_settings(incremental)
-        if on_gpu:
-            self._check_on_gpu()
         optimizer, schedule = self._make_optimizer(), self._make_schedule()
         lbfgs = isinstance(optimizer, LBFGS)
         if lbfgs:
@@ -107,7 +107,9 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
         checkpoint, found, fingerprint = self._find_checkpoint(X, target, weight, fresh)
         seed = self._seed(fresh) if found is None else int(found[0]["seeds"][0])
         network = self._network(self._sample_shape(X), target, seed, fresh)
-        device = self._choose_device(network, len(target.values), stream, lbfgs, on_gpu)
+        device = self._choose_device(
+            network, len(target.values), stream, lbfgs, on_gpu, incremental
+        )
         stopping = self.early_stopping and not lbfgs
         rows, held_out = self._hold_out(X, target, weight, validation, seed, stopping, on_gpu)
         work = Work(
@@ -176,9 +178,10 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
         if self.checkpoint is not None:
             raise ValueError("checkpoint identifies the samples on the host: bring X there")
 
-    def _choose_device(self, network, n_samples, stream, lbfgs, on_gpu):
+    def _choose_device(self, network, n_samples, stream, lbfgs, on_gpu, incremental):
         """Return where to train."""
-        samples = (len(stream) if stream is not None else n_samples) * self.max_iter
+        samples = len(stream) if stream is not None else n_samples
+        samples *= 1 if incremental else self.max_iter
         refusal = "L-BFGS computes in float64 on the CPU" if lbfgs else None
         # Forward, and twice as much on the way back.
         work = 3.0 * samples * multiply_adds(network)

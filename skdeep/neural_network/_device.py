@@ -77,8 +77,13 @@ def for_prediction(estimator, n_samples, on_gpu=None):
 
     Where the samples are, if they are on a GPU; else where it was trained, if that is at hand.
     """
-    device = estimator.device
+    device, dtype = estimator.device, estimator.network_.dtype
     if on_gpu is not None:
+        if dtype != np.float32:
+            raise ValueError(
+                f"X is on a GPU, which computes in float32, but the network in {dtype.name}: "
+                "bring X to the host, or fit with dtype='float32'"
+            )
         target = Device(on_gpu.array.device, estimator.precision)
         on_gpu.use(target)
         return target
@@ -86,6 +91,7 @@ def for_prediction(estimator, n_samples, on_gpu=None):
         return HOST
     if device == "auto" and 2 * n_samples * multiply_adds(estimator.network_) < _RATE / 100:
         return HOST
+    check_device(device, dtype)
     try:
         return _opened(estimator.device_ if device == "auto" else device, estimator.precision)
     except (RuntimeError, ImportError) as e:

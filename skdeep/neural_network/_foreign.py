@@ -15,6 +15,8 @@ from skdeep.autodiff._trace import unwritten
 
 #: DLPack's number for a CUDA device.
 _CUDA = 2
+#: Numbers that are checked at a time: as many more are kept meanwhile.
+_CHECKED = 1 << 26
 
 
 def is_on_gpu(X):
@@ -44,7 +46,10 @@ def answer(result, X):
 
     That is with ``array_api_dispatch``, and for numbers: labels of other kinds stay NumPy's.
     """
-    namespace = array_namespace(X)
+    try:
+        namespace = array_namespace(X)
+    except TypeError:  # an array on a GPU, of a library that does not follow the standard
+        namespace = None
     if namespace is None or result.dtype.kind not in "biuf":
         return result
     return moved(result, namespace, X)
@@ -80,7 +85,8 @@ class Given:
 
     def rows(self, rows):
         """Return some samples, on the host."""
-        a = self.array.reshape(len(self.array), -1)
+        n = len(self.array)
+        a = self.array.reshape(n, self.array.size // n)
         order, counters = np.asarray(rows, np.int64)[None], np.zeros((1, 4), np.int64)
         out = np.empty((1, len(rows), a.shape[1]), np.float32)
         from skdeep._kernels.cpu import batch
@@ -138,12 +144,16 @@ def _check_finite(array):
     from skdeep.autodiff._program import record
     from skdeep.autodiff._target import Device
 
-    flat, found = unwritten((array.size,), np.float32), np.zeros((), np.float32)
-    target = Device(array.device)
-    target.mirror.include(flat, at=array.reshape(array.size))
-    # Zero times a finite number is zero: the sum of that is NaN if any is not.
-    program = record(lambda x: np.sum(x * 0.0), (flat,), found, check=False, device=True)
-    target.compile(program)()
-    target.pull(found)
-    if found != 0:
-        raise ValueError("Input X contains NaN or infinity, or a value too large for float32.")
+    flat, found = array.reshape(array.size), np.zeros((), np.float32)
+    for start in range(0, array.size, _CHECKED):
+        part = unwritten((min(_CHECKED, array.size - start),), np.float32)
+        target = Device(array.device)
+        target.mirror.include(part, at=flat.view(part.shape, offset=start * flat.itemsize))
+        # Zero times a finite number is zero: the sum of that is NaN if any is not.
+        program = record(lambda x: np.sum(x * 0.0), (part,), found, check=False, device=True)
+        target.compile(program)()
+        target.pull(found)
+        if found != 0:
+            raise ValueError(
+                "Input X contains NaN or infinity, or a value too large for float32."
+            )

@@ -7,6 +7,7 @@ import scipy.sparse as sp
 
 from skdeep.autodiff._program import record
 from skdeep.autodiff._target import HOST
+from skdeep.autodiff._trace import Unrecordable
 from skdeep.layers import Dense
 from skdeep.layers._activations import get_activation
 from skdeep.layers._inference import Inference
@@ -147,6 +148,12 @@ class Predictor:
                 return Inference(network, params, state)(x)
 
             self.target.include(network.data, network.state_data, x, y)
-            program = record(compute, args, y, check=False, device=True)
+            try:
+                program = record(compute, args, y, check=False, device=True)
+            except Unrecordable as e:
+                raise ValueError(
+                    f"a prediction on a GPU is recorded first, but {e}; write the layers without "
+                    "it, or use device='cpu'"
+                ) from e
             self._compiled[block] = x, y, self.target.compile(program)
         return self._compiled[block]

@@ -72,7 +72,9 @@ class Work:
         """Return some rows of X as a source of samples."""
         data = self._data(X, self.target, self.target.class_weighted(weight))
         shuffle = self.estimator.shuffle
-        page = self.device.page(len(data), 0 if sp.issparse(X) else X[:1].nbytes)
+        # Samples that are on the device already, and sparse ones, come as a whole.
+        whole = sp.issparse(X) or self.device.holds(X)
+        page = self.device.page(len(data), 0 if whole else X[:1].nbytes)
         if page < len(data):
             batch = self._batch_size(len(rows))
             return Paged(data, rows, shuffle, max(page - page % batch, batch))

@@ -185,7 +185,8 @@ class Trainer:
         b = self.buffers
         kept = [self.network.data, self.network.state_data, b.counters, *b.slots]
         # The gradients, too: gaps between leaves are never written, and count in a norm.
-        arrays = [*kept, b.grads, b.rates, b.hyper, b.penalties, b.limits, b.seeds, b.penalty, b.totals]
+        fixed = [b.grads, b.rates, b.hyper, b.penalties, b.limits, b.seeds, b.penalty, b.totals]
+        arrays = [*kept, *fixed]
         for source in self.sources:
             arrays += source.arrays
         self.target.include(*arrays)

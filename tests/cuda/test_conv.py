@@ -1,11 +1,14 @@
 """Convolutions on a device against the CPU's in float64."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from skdeep._kernels.cuda import conv
 from skdeep._kernels.cuda._conv_loaders import divisor
 from skdeep._kernels.cuda.array import Buffer, DeviceArray
+from skdeep._kernels.cuda.program import Mirror
 from skdeep.autodiff import _cuda
 from skdeep.autodiff.ops import _conv as cpu
 from skdeep.autodiff.ops.conv import geometry
@@ -82,11 +85,11 @@ def broadcast(value, shape):
 @pytest.mark.parametrize(
     "case",
     [
-        dict(spatial=(5, 4), kernel=(3, 3), channels=8, filters=8, padding="same"),
+        dict(spatial=(5, 4), kernel=(2, 3), channels=8, filters=8, padding="same"),
         dict(spatial=(5, 6), kernel=(3, 2), channels=3, filters=5, stride=2, padding=1),
         dict(spatial=(4, 3), kernel=(3, 3), channels=12, filters=1, padding=((2, 0), (0, 1))),
         dict(spatial=(6, 5), kernel=(2, 3), channels=1, filters=8, stride=(3, 1), dilation=(2, 1)),
-        dict(spatial=(6, 5), kernel=(3, 3), channels=8, filters=16, stride=2, padding=1),
+        dict(spatial=(6, 5), kernel=(3, 2), channels=8, filters=8, stride=2, padding=1),
         dict(spatial=(4, 5), kernel=(1, 1), channels=4, filters=8, stride=2),
         dict(spatial=(9,), kernel=(3,), channels=4, filters=8, stride=2, dilation=2, padding=3),
         dict(spatial=(3, 4, 3), kernel=(2, 1, 2), channels=8, filters=8, stride=(1, 2, 1)),
@@ -121,17 +124,20 @@ def test_members_and_groups(gpu, channels, filters, groups, members):
 def test_split_sums(gpu, monkeypatch, channels, filters, groups, members):
     """Parts, some of them empty, are added with bias and ReLU, and twice to the same bits."""
     split = lambda m, n, k, *args: (conv.LOW, 3, max(8, -(-k // 24) * 8))  # noqa: E731
-    monkeypatch.setattr(conv, "choose", split)
+    monkeypatch.setattr(conv, "FLOAT32", replace(conv.FLOAT32, choose=split))
     case = Case((3, 3), (2, 2), channels, filters, groups, 1, members, padding=1, stride=2)
     case.check(gpu)
     for run in (case.forward, case.input_grad, case.weight_grad):
         np.testing.assert_array_equal(run(gpu), run(gpu))
 
 
-@pytest.mark.parametrize("shape", [conv.LARGE, conv.TALL], ids=str)
-def test_large_tiles(gpu, monkeypatch, shape):
-    monkeypatch.setattr(conv, "choose", lambda m, n, k, *args: (shape, 1, -(-k // 8) * 8))
-    Case((5,), (2,), 8, 8, images=1).check(gpu)
+@pytest.mark.parametrize(
+    ("shape", "channels"), [(conv.LARGE, 8), (conv.TALL, 8), (conv.NARROW, 8), (conv.NARROW, 3)]
+)
+def test_tiles(gpu, monkeypatch, shape, channels):
+    whole = lambda m, n, k, *args: (shape, 1, -(-k // 8) * 8)  # noqa: E731
+    monkeypatch.setattr(conv, "FLOAT32", replace(conv.FLOAT32, choose=whole))
+    Case((5,), (2,), channels, channels, images=1).check(gpu)
 
 
 def test_layouts(gpu):
@@ -140,6 +146,7 @@ def test_layouts(gpu):
     case.x = np.repeat(np.repeat(case.x, 2, axis=1), 2, axis=3)[:, ::2, :, 1::2]
     case.ct = broadcast(0.5, case.ct.shape)
     case.w = np.repeat(case.w, 2, axis=4)[..., ::2]
+    case.by_filter = np.repeat(case.by_filter, 2, axis=1)[:, ::2]
     case.check(gpu)
     wide = np.full((*case.ct.shape[:-1], 6), np.nan, np.float32)
     out = wide[..., 1:5]
@@ -251,6 +258,14 @@ def test_classes(stride, dilation, padding):
         (o * stride - padding[0] + t * dilation, t, o) for o in range(*g.out) for t in range(3)
     )
     assert met == {cell for cell in cells if 0 <= cell[0] < 11}
+
+
+def test_precision(gpu):
+    """A precision that there is not is refused by name."""
+    case = Case((4, 4), (3, 3), 8, 8)
+    arrays = (Mirror(gpu).of(a) for a in (case.x, case.w, case.by_filter, case.ct))
+    with pytest.raises(ValueError, match="precision='float16': it must be one of"):
+        conv.CONVOLVE(*arrays, case.g, 1, True, precision="float16")
 
 
 def test_too_large(gpu):

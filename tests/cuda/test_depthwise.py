@@ -55,6 +55,7 @@ def test_layouts(gpu):
     case.x = np.repeat(np.repeat(case.x, 2, axis=1), 2, axis=3)[:, ::2, :, 1::2]
     case.ct = broadcast(0.5, case.ct.shape)
     case.w = np.repeat(case.w, 2, axis=4)[..., ::2]
+    case.by_filter = np.repeat(case.by_filter, 2, axis=1)[:, ::2]
     case.check(gpu)
 
 

@@ -70,12 +70,12 @@ Z = np.stack([X[:, 0], X[:, 1] * X[:, 2], np.sin(X[:, 3])], axis=1)
 
 
 def classifier(hidden=(5,), **parameters):
-    defaults = dict(solver="sgd", learning_rate_init=0.1)
+    defaults = dict(solver="sgd", learning_rate_init=0.1, alpha=0.0)
     return MLPClassifier(hidden, **SETTINGS | defaults | parameters)
 
 
 def regressor(hidden=(5,), **parameters):
-    defaults = dict(solver="sgd", learning_rate_init=0.1)
+    defaults = dict(solver="sgd", learning_rate_init=0.1, alpha=0.0)
     return MLPRegressor(hidden_layer_sizes=hidden, **SETTINGS | defaults | parameters)
 
 
@@ -277,9 +277,8 @@ def test_activations(activation):
 
 def test_order_of_the_samples():
     """Over two epochs, shuffled anew or not at all."""
-    settings = dict(max_iter=2, alpha=0.0)
-    shuffled, _ = fit_both(classifier((), **settings), X, LABELS)
-    plain, _ = fit_both(classifier((), shuffle=False, **settings), X, LABELS)
+    shuffled, _ = fit_both(classifier((), max_iter=2), X, LABELS)
+    plain, _ = fit_both(classifier((), max_iter=2, shuffle=False), X, LABELS)
     assert shuffled.loss_ != plain.loss_
 
 

@@ -17,6 +17,8 @@ def from_element(a, first):
 
 def ready(a, s, axis):
     """Return an array that has no gaps from an axis on, and the launches that make it."""
+    if a is None:
+        return None, []
     inner = a.view(a.shape[axis:], a.strides[axis:])
     return (a, []) if inner.is_contiguous else contiguous(a, s)
 
@@ -27,6 +29,16 @@ def target(out, s):
         return out, []
     made = s.take(out.shape)
     return made, copy(made, out)
+
+
+def check(*arrays):
+    """Refuse arrays whose elements 32 bits do not count."""
+    for a in arrays:
+        if a.extent() >= 2**31:
+            raise ValueError(
+                f"an array of shape {a.shape}: convolutions on a device take less than 2**31 "
+                "elements; use a smaller batch"
+            )
 
 
 def vectors(a, groups=1):

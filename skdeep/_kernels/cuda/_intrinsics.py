@@ -31,6 +31,21 @@ if SIMULATED:
                 tile[i * n + j] = float32(tile[i * n + j] + a[i] * b[j])
         return tuple(tile)
 
+    def slab_product(depth, a_places, b_places, a_stride, b_stride):
+        def add(tile, a, a_from, b, b_from):
+            for k in range(depth):
+                rows, columns = (
+                    sum((load4(x, int(start) + k * step + p) for p in places), ())
+                    for x, start, step, places in (
+                        (a, a_from, a_stride, a_places),
+                        (b, b_from, b_stride, b_places),
+                    )
+                )
+                tile = outer_fma(tile, rows, columns)
+            return tile
+
+        return add
+
     def zero_tile(size):
         zeros = (float32(0),) * size
         return lambda: zeros
@@ -79,20 +94,60 @@ else:
 
         def codegen(context, builder, sig, args):
             tile, a, b = args
-            m, n = sig.args[1].count, sig.args[2].count
-            fma = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(_F, [_F] * 3), "llvm.fma.f32"
-            )
-            a = [builder.extract_value(a, i) for i in range(m)]
-            b = [builder.extract_value(b, j) for j in range(n)]
-            for i in range(m):
-                for j in range(n):
-                    at = i * n + j
-                    c = builder.call(fma, [a[i], b[j], builder.extract_value(tile, at)])
-                    tile = builder.insert_value(tile, c, at)
-            return tile
+            a = [builder.extract_value(a, i) for i in range(sig.args[1].count)]
+            b = [builder.extract_value(b, j) for j in range(sig.args[2].count)]
+            sums = [builder.extract_value(tile, i) for i in range(len(a) * len(b))]
+            return cgutils.pack_array(builder, _outer(builder, sums, a, b))
 
         return tile(tile, a, b), codegen
+
+    def _outer(builder, sums, a, b):
+        """Return the sums with the outer product of two lists of values added."""
+        fma = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(_F, [_F] * 3), "llvm.fma.f32"
+        )
+        pairs = [(x, y) for x in a for y in b]
+        return [builder.call(fma, [x, y, c]) for (x, y), c in zip(pairs, sums, strict=True)]
+
+    def slab_product(depth, a_places, b_places, a_stride, b_stride):
+        """Return a function that adds the outer products of two slabs in shared memory.
+
+        ``add(tile, a, a_from, b, b_from)``: for each of `depth` rows, `a_stride` and `b_stride`
+        elements apart, the vectors at `a_places` and `b_places` from the row's first element
+        make an outer product. One intrinsic for them all: written out in Python they take numba
+        seconds to compile.
+        """
+
+        @intrinsic
+        def add(typing, tile, a, a_from, b, b_from):
+            def codegen(context, builder, sig, args):
+                starts = [
+                    pointer_to(context, builder, sig.args[i], args[i], sig.args[i + 1], args[i + 1])
+                    for i in (1, 3)
+                ]
+                sums = [builder.extract_value(args[0], i) for i in range(sig.args[0].count)]
+                for k in range(depth):
+                    rows, columns = (
+                        _vectors(builder, start, [k * step + p for p in places])
+                        for start, step, places in zip(
+                            starts, (a_stride, b_stride), (a_places, b_places), strict=True
+                        )
+                    )
+                    sums = _outer(builder, sums, rows, columns)
+                return cgutils.pack_array(builder, sums)
+
+            return tile(tile, a, a_from, b, b_from), codegen
+
+        return add
+
+    def _vectors(builder, start, places):
+        """Return the elements of the vectors at some places from a pointer on."""
+        values = []
+        for place in places:
+            p = builder.gep(start, [_I(place)])
+            v = builder.load(builder.bitcast(p, ir.PointerType(_V, p.type.addrspace)), align=16)
+            values += [builder.extract_element(v, _I(i)) for i in range(4)]
+        return values
 
     def zero_tile(size):
         """Return a function that returns `size` zeros."""

@@ -29,7 +29,7 @@ the loader names, one by one:
 
 from dataclasses import dataclass
 
-from skdeep._kernels.cuda._intrinsics import load4, outer_fma, store4, take4, zero_tile
+from skdeep._kernels.cuda._intrinsics import slab_product, store4, take4, zero_tile
 from skdeep._kernels.cuda._numba import Kernel, cuda, device, float32, generated, uint32
 from skdeep._kernels.cuda.program import blocks
 
@@ -199,10 +199,9 @@ def tile_kernel(name, a, b, store, epilogue=FLOORED, shape=LARGE):
     parameters = [*_FIXED, *numbers, *epilogue.arguments]
     source = _source(a, b, store, epilogue, shape, parameters)
     names = dict(
-        cuda=cuda, uint32=uint32, float32=float32, min=min, load4=load4, store4=store4,
-        take4=take4, load_some=load_some, store_some=store_some, outer_fma=outer_fma,
-        zeros=zero_tile(shape.side**2),
-        epilogue=epilogue.function, store_row=store.row, store_bias=store.bias,
+        cuda=cuda, uint32=uint32, float32=float32, min=min, store4=store4, take4=take4,
+        load_some=load_some, zeros=zero_tile(shape.side**2), multiply=_multiplier(shape),
+        put=_putter(epilogue), store_row=store.row, store_bias=store.bias,
         SIZE=2 * _slab(shape),
     )  # fmt: skip
     for letter, loader in ("a", a), ("b", b):
@@ -275,7 +274,7 @@ def _source(a, b, store, epilogue, shape, parameters):
     loop = [f"k0 = uint32(k0 + uint32({shape.depth}))"]
     for operand in operands:
         loop += operand.moves() + operand.loads("k0")  # past the end: zeros
-    loop += _multiply(shape)
+    loop.append(_MULTIPLY)
     loop.append(f"at = uint32(uint32({_slab(shape)}) - at)")
     for operand in operands:
         loop += operand.stores()
@@ -375,27 +374,36 @@ class _Operand:
         return lines
 
 
-def _multiply(shape):
-    """Add the slab's outer products; written out, since a loop of this size is not unrolled.
+_MULTIPLY = "sums = multiply(sums, a_shared, uint32(at + ty), b_shared, uint32(at + tx))"
 
-    Offsets are not wrapped to 32 bits after a constant is added: it then is part of the load.
-    """
-    lines = ["a_from, b_from = uint32(at + ty), uint32(at + tx)"]
-    halves = range(shape.side // 4)
-    for k in range(shape.depth):
-        for x, size in ("a", shape.rows), ("b", shape.columns):
-            for h in halves:
-                at = k * (size + _PAD) + h * size // 2
-                lines.append(f"{x}{h}v = load4({x}_shared, {x}_from + uint32({at}))")
-        a, b = (
-            "(" + ", ".join(f"{x}{h}v[{c}]" for h in halves for c in range(4)) + ")" for x in "ab"
-        )
-        lines.append(f"sums = outer_fma(sums, {a}, {b})")
-    return lines
+
+def _multiplier(shape):
+    """Return what adds a slab's outer products to a thread's sums."""
+    sizes = shape.rows, shape.columns
+    places = ([h * size // 2 for h in range(shape.side // 4)] for size in sizes)
+    strides = (size + _PAD for size in sizes)
+    return slab_product(shape.depth, *places, *strides)
+
+
+def _putter(epilogue):
+    """Return what adds the bias, applies the epilogue and stores four columns of a row."""
+    floats = "".join(f", {a}" for a in epilogue.arguments)
+    values = ", ".join(f"epilogue(float32(v[{c}] + b[{c}]){floats})" for c in range(4))
+    source = [
+        f"def put(C, o, column, N, vector, v, b{floats}):",
+        f"    values = {values}",
+        "    if vector:",
+        "        if column < N:",
+        "            store4(C, o, values)",
+        "    else:",
+        "        store_some(C, o, column, N, values)",
+    ]
+    names = dict(epilogue=epilogue.function, float32=float32, store4=store4, store_some=store_some)
+    return device(generated("\n".join(source) + "\n", "put", names))
 
 
 def _ending(shape, store, epilogue):
-    """Add the bias, apply the epilogue and store: four columns at once where they are aligned."""
+    """Put the sums into C, four columns at once."""
     numbers, floats = store.arguments, epilogue.arguments
     halves = range(shape.side // 4)
     lines = [
@@ -419,16 +427,8 @@ def _ending(shape, store, epilogue):
             f"    o = uint32({row} + column)",
         ]
         for h in halves:
-            lines += [f"    v = take4(sums, {i * shape.side + 4 * h})"]
-            for c in range(4):
-                value = ", ".join((f"float32(v[{c}] + bias{h}[{c}])", *floats))
-                lines.append(f"    v{c} = epilogue({value})")
             at = f"uint32({h * shape.columns // 2})"
-            lines += [
-                "    if vector:",
-                f"        if column + {at} < N:",
-                f"            store4(C, o + {at}, (v0, v1, v2, v3))",
-                "    else:",
-                f"        store_some(C, o + {at}, column + {at}, N, (v0, v1, v2, v3))",
-            ]
+            values = f"take4(sums, {i * shape.side + 4 * h}), bias{h}"
+            rest = ", ".join((f"o + {at}", f"column + {at}", "N", "vector", values, *floats))
+            lines += [f"    put(C, {rest})"]
     return lines

@@ -255,7 +255,11 @@ def _vector_source(title, kinds, letters, modes, axes):
     else:
         whole += [f"out[uint32(o{last} + uint32({j}))] = {v}" for j, v in enumerate(values)]
     at = f"uint32(o{last} + j)"
-    tail = [f"y = f({', '.join(tail)})", *_write(result, at, "y", kinds), "j = uint32(j + uint32(1))"]
+    tail = [
+        f"y = f({', '.join(tail)})",
+        *_write(result, at, "y", kinds),
+        "j = uint32(j + uint32(1))",
+    ]
     source = _head(title, names, letters) + "    if i < n:\n" + indented(body, 2)
     if axes == 1:
         source += "        if uint32(c0 + uint32(4)) <= count:\n" + indented(whole, 3)

@@ -21,14 +21,14 @@ w (M|1, *kernel, C // groups, F), y (M, N, *out, F).
 """
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 
 import numpy as np
 
 from skdeep._kernels.cuda import depthwise
-from skdeep._kernels.cuda._conv_arrays import from_element, ready, spread, target, vectors
+from skdeep._kernels.cuda._conv_arrays import check, from_element, ready, spread, target, vectors
 from skdeep._kernels.cuda._conv_loaders import CELLS, EVERY, FILTERS, NUMBERS, TAPS, divisor
 from skdeep._kernels.cuda._sums import column_sums
 from skdeep._kernels.cuda._tile import FLOORED, LARGE, MEDIUM, Shape, tile_kernel, tile_launch
@@ -38,12 +38,18 @@ from skdeep._kernels.cuda.program import Twin, blocks
 
 # ---- kernels ----------------------------------------------------------------------------------
 
-#: For 64 filters or channels and many cells; for few cells. What loaders know of their rows takes
-#: registers, so that less blocks fit than of a plain product.
-TALL, LOW = Shape(128, 64, 8, 8, 3), replace(MEDIUM, resident=6)
+#: For 64 filters or channels and many cells; for up to 32; for few cells. What loaders know of
+#: their rows takes registers, so that less blocks fit than of a plain product.
+TALL, NARROW, LOW = (
+    Shape(128, 64, 8, 8, 3), Shape(128, 32, 8, 8, 6), replace(MEDIUM, resident=6)
+)  # fmt: skip
 
-#: Whether channels are vectors -> the tiles that there are.
-_SHAPES = {True: (LARGE, TALL, LOW), False: (LOW,)}
+#: Whether channels are vectors -> the tiles that there are, and about how many instructions of
+#: a main loop are multiply-adds.
+_SHAPES = {
+    True: {LARGE: 0.82, TALL: 0.79, LOW: 0.77, NARROW: 0.66},
+    False: {LOW: 0.56, NARROW: 0.4},
+}
 
 
 @cache
@@ -75,15 +81,13 @@ def catalogue():
 
 # ---- the choice of tiles ----------------------------------------------------------------------
 
-#: Multiply-adds among a main loop's instructions, about.
-_SHARES = {LARGE: 0.82, TALL: 0.79, LOW: 0.77}
-
 #: What the choice weighs: cycles from a slab's loads to the barrier behind it, however little is
 #: multiplied; slabs' worth of a block's start and end; cycles of a second kernel, and the bytes
 #: that the device moves in one.
 _LATENCY, _ENDS, _SECOND, _BYTES = 700, 4, 4000, 2400
 
 
+@cache
 def choose(m, n, k, batch, fast, multiprocessors):
     """Return the tiles of a product, the number of parts of its sums, and a part's length.
 
@@ -106,7 +110,7 @@ def choose(m, n, k, batch, fast, multiprocessors):
     parts, depth : int
     """
     best = None
-    for shape in _SHAPES[fast]:
+    for shape, share in _SHAPES[fast].items():
         tiles = batch * blocks(m, shape.rows) * blocks(n, shape.columns)
         slabs = blocks(k, shape.depth)
         most = min(256, max(1, slabs // 8), blocks(4 * shape.resident * multiprocessors, tiles))
@@ -115,13 +119,47 @@ def choose(m, n, k, batch, fast, multiprocessors):
             parts = blocks(slabs, length)
             each = blocks(tiles * parts, multiprocessors)  # blocks of a multiprocessor
             at_once = min(each, shape.resident)
-            slab = at_once * shape.rows * shape.columns * shape.depth / (128 * _SHARES[shape])
+            slab = at_once * shape.rows * shape.columns * shape.depth / (128 * share)
             cycles = each / at_once * (length + _ENDS) * max(slab, _LATENCY)
             if parts > 1:
                 cycles += _SECOND + 8 * parts * batch * m * n / _BYTES
             if best is None or cycles < best[0]:
                 best = cycles, shape, parts, length * shape.depth
     return best[1:]
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The kernels of a precision.
+
+    Parameters
+    ----------
+    forward, input_grad, weight_grad : callable
+        ``forward(fast, shape)`` returns a pass's kernel; fast ones take vectors of channels.
+    choose : callable
+        What chooses their tiles, with the parameters of `choose`.
+    depth : int
+        What channels (filters, in an input gradient) are a multiple of in fast kernels.
+    """
+
+    forward: object
+    input_grad: object
+    weight_grad: object
+    choose: object
+    depth: int
+
+
+FLOAT32 = Kernels(_forward_kernel, _input_kernel, _weight_kernel, choose, LARGE.depth)
+
+
+def _kernels(precision):
+    if precision == "float32":
+        return FLOAT32
+    from skdeep._kernels.cuda.conv_tensor import KERNELS
+
+    if precision not in KERNELS:
+        raise ValueError(f"precision={precision!r}: it must be one of {['float32', *KERNELS]}")
+    return KERNELS[precision]
 
 
 # ---- what all passes do -----------------------------------------------------------------------
@@ -170,15 +208,6 @@ def _numbers(x, item, channels, rows, stride, first, taps, tap):
     for name in "channels taps_h taps_w rows_d rows_h rows_w".split():
         found[f"by_{name}"], found[f"shift_{name}"] = divisor(found[name])
     return {name: found[name] for name in NUMBERS}
-
-
-def _check(*arrays):
-    for a in arrays:
-        if a.extent() >= 2**31:
-            raise ValueError(
-                f"an array of shape {a.shape}: convolutions on a device take less than 2**31 "
-                "elements; use a smaller batch"
-            )
 
 
 def _is_depthwise(w, groups):
@@ -249,24 +278,22 @@ def convolve(x, w, bias, out, geometry, groups, relu, precision="float32"):
         return []
     if _is_depthwise(w, groups):
         return depthwise.correlate(x, w, bias, out, geometry, relu, transposed=False)
-    if precision != "float32":
-        from skdeep._kernels.cuda import conv_tensor
-
-        return conv_tensor.convolve(x, w, bias, out, geometry, groups, relu, precision)
-    _check(x, w, out)
+    kernels = _kernels(precision)
+    check(x, w, out)
     s, g = scratch(out), geometry.canonical()
     (x, before), (w, more), (out, after) = ready(x, s, -1), ready(w, s, 1), target(out, s)
-    x, launches = spread(x), before + more
+    (bias, last), x = ready(bias, s, -1), spread(x)
+    launches = before + more + last
     channels, filters = w.shape[-2], w.shape[-1] // groups
     sizes = math.prod(out.shape[1:-1]), filters, math.prod(g.kernel) * channels
-    fast = channels % LARGE.depth == 0 and vectors(x, groups) and vectors(w, groups)
+    fast = channels % kernels.depth == 0 and vectors(x, groups) and vectors(w, groups)
     for arrays, items, count in _batches(groups, x, w, bias, out):
         x1, w1, b1, o1 = arrays
         first = [-before for before, _ in g.padding]
         numbers = _numbers(x1, items[0], channels, g.out, g.stride, first, g.kernel, g.dilation)
-        shape, parts, depth = choose(*sizes, count, fast, out.device.multiprocessors)
+        shape, parts, depth = kernels.choose(*sizes, count, fast, out.device.multiprocessors)
         to = _Result(o1, items[3], b1, items[2], relu, groups, parts, s)
-        kernel = _forward_kernel(fast, shape)
+        kernel = kernels.forward(fast, shape)
         numbers |= dict(b_row=w.shape[-1], b_item=items[1])
         launches += [to.launch(kernel, x1, w1, sizes, depth, count, **numbers), *to.finish()]
     return launches + after
@@ -340,16 +367,14 @@ def input_grad(ct, w, bias, out, geometry, groups, relu, precision="float32"):
         return []
     if _is_depthwise(w, groups):
         return depthwise.correlate(ct, w, bias, out, geometry, relu, transposed=True)
-    if precision != "float32":
-        from skdeep._kernels.cuda import conv_tensor
-
-        return conv_tensor.input_grad(ct, w, bias, out, geometry, groups, relu, precision)
-    _check(ct, w, out)
+    kernels = _kernels(precision)
+    check(ct, w, out)
     s, g = scratch(out), geometry.canonical()
     (ct, before), (w, more), (out, after) = ready(ct, s, -1), ready(w, s, 1), target(out, s)
-    ct, launches = spread(ct), before + more
+    (bias, last), ct = ready(bias, s, -1), spread(ct)
+    launches = before + more + last
     channels, filters = w.shape[-2], w.shape[-1] // groups
-    fast = filters % LARGE.depth == 0 and vectors(ct, groups) and vectors(w, groups)
+    fast = filters % kernels.depth == 0 and vectors(ct, groups) and vectors(w, groups)
     images, classes = out.shape[1], _classes(g)
 
     def sizes(cs):
@@ -361,9 +386,9 @@ def input_grad(ct, w, bias, out, geometry, groups, relu, precision="float32"):
     for arrays, items, count in _batches(groups, ct, w, bias, out):
         c1, w1, b1, o1 = arrays
         multiprocessors = out.device.multiprocessors
-        shape, parts, depth = choose(*sizes(classes[0]), count, fast, multiprocessors)
+        shape, parts, depth = kernels.choose(*sizes(classes[0]), count, fast, multiprocessors)
         to = _Result(o1, items[3], b1, items[2], relu, groups, parts, s)
-        kernel = _input_kernel(fast, shape)
+        kernel = kernels.input_grad(fast, shape)
         for cs in classes:
             taps = [max(1, c.taps) for c in cs]
             numbers = _numbers(
@@ -371,7 +396,7 @@ def input_grad(ct, w, bias, out, geometry, groups, relu, precision="float32"):
                 taps, [-c.back for c in cs],
             )  # fmt: skip
             view, more = _weights(w1, items[1], groups, g.kernel, cs)
-            steps = [s * p for s, p in zip(g.stride, planes, strict=True)]
+            steps = [a * p for a, p in zip(g.stride, planes, strict=True)]
             numbers |= more | _wrapped("c", steps) | {"c_n": math.prod(g.spatial)}
             first = sum(c.begin * p for c, p in zip(cs, planes, strict=True))
             launches.append(to.launch(kernel, c1, view, sizes(cs), depth, count, first, **numbers))
@@ -398,11 +423,8 @@ def weight_grad(x, ct, out, geometry, groups, precision="float32"):
         return []
     if _is_depthwise(out, groups):
         return depthwise.weight_grad(x, ct, out, geometry)
-    if precision != "float32":
-        from skdeep._kernels.cuda import conv_tensor
-
-        return conv_tensor.weight_grad(x, ct, out, geometry, groups, precision)
-    _check(x, ct, out)
+    kernels = _kernels(precision)
+    check(x, ct, out)
     s, g = scratch(out), geometry.canonical()
     (x, before), (ct, more), (out, after) = ready(x, s, -1), ready(ct, s, 1), target(out, s)
     x, launches = spread(x), before + more
@@ -413,7 +435,7 @@ def weight_grad(x, ct, out, geometry, groups, precision="float32"):
     for (x1, c1, o1), items, count in _batches(groups, x, ct, out):
         first = [-before for before, _ in g.padding]
         numbers = _numbers(x1, items[0], channels, g.out, g.stride, first, g.kernel, g.dilation)
-        shape, parts, depth = choose(*sizes, count, fast, out.device.multiprocessors)
+        shape, parts, depth = kernels.choose(*sizes, count, fast, out.device.multiprocessors)
         members, part, item = len(o1), rows * out.shape[-1], items[2]
         to, after_all = o1, []
         if parts > 1:
@@ -421,7 +443,7 @@ def weight_grad(x, ct, out, geometry, groups, precision="float32"):
             after_all = column_sums(to, o1.view((members, part), (o1.strides[0], 4)), last=True)
             item = parts * part if groups == 1 else item
         vector = to.aligned() and filters % 4 == 0
-        kernel = _weight_kernel(fast, shape)
+        kernel = kernels.weight_grad(fast, shape)
         launches.append(
             tile_launch(
                 kernel, x1, c1, to, sizes, vector=vector, depth=depth, parts=parts, batch=count,

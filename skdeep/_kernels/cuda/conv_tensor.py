@@ -7,7 +7,6 @@ input gradient) that are a multiple of a slab's depth: 16 in TF32, 32 in bfloat1
 """
 
 from functools import cache
-from types import FunctionType
 
 from skdeep._kernels.cuda import _conv_loaders as loaders
 from skdeep._kernels.cuda import conv, gemm
@@ -200,33 +199,17 @@ def catalogue():
 # ---- passes -----------------------------------------------------------------------------------
 
 
-@cache
-def _pass(name, precision):
-    """Return a pass of `conv` with the kernels and the tiles of a precision."""
-    choices = CHOICES[precision]
+def _kernels(choices):
+    """Return the kernels of a precision's tiles, for `conv`."""
 
     def choose(m, n, k, batch, fast, multiprocessors):
         few = choices if fast else choices[-1:]
         return gemm.choose(m, n, k, batch, multiprocessors, few)
 
-    kernels = dict(
-        choose=choose, LARGE=choices[0][0], _forward_kernel=_forward_kernel,
-        _input_kernel=_input_kernel, _weight_kernel=_weight_kernel,
-    )  # fmt: skip
-    function = getattr(conv, name)
-    return FunctionType(function.__code__, vars(conv) | kernels, name, function.__defaults__, None)
+    return conv.Kernels(
+        _forward_kernel, _input_kernel, _weight_kernel, choose, choices[0][0].depth
+    )
 
 
-def convolve(x, w, bias, out, geometry, groups, relu, precision):
-    """Return the launches of the convolution; parameters as of `conv.convolve`."""
-    return _pass("convolve", precision)(x, w, bias, out, geometry, groups, relu)
-
-
-def input_grad(ct, w, bias, out, geometry, groups, relu, precision):
-    """Return the launches of the adjoint; parameters as of `conv.input_grad`."""
-    return _pass("input_grad", precision)(ct, w, bias, out, geometry, groups, relu)
-
-
-def weight_grad(x, ct, out, geometry, groups, precision):
-    """Return the launches of the adjoint in the weights; parameters as of `conv.weight_grad`."""
-    return _pass("weight_grad", precision)(x, ct, out, geometry, groups)
+#: Precision -> the kernels that `conv` computes its passes with.
+KERNELS = {precision: _kernels(choices) for precision, choices in CHOICES.items()}

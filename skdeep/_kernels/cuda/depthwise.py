@@ -16,7 +16,7 @@ from functools import cache
 
 import numpy as np
 
-from skdeep._kernels.cuda._conv_arrays import ready, spread, target, vectors
+from skdeep._kernels.cuda._conv_arrays import check, ready, spread, target, vectors
 from skdeep._kernels.cuda._conv_loaders import divided, divisor
 from skdeep._kernels.cuda._lanes import lane_kernel
 from skdeep._kernels.cuda._numba import cuda, float32, uint32
@@ -155,10 +155,11 @@ def correlate(x, w, bias, out, geometry, relu, transposed):
     transposed : bool
         Whether the adjoint is meant.
     """
+    check(x, w, out)
     s, g = scratch(out), geometry.canonical()
     (x, before), (w, more), (out, after) = ready(x, s, -1), ready(w, s, 1), target(out, s)
+    (bias, last), x = ready(bias, s, -1), spread(x)
     channels, images = out.shape[-1], out.shape[1]
-    x = spread(x)
     numbers = {}
     for i, a in enumerate("dhw"):
         k, (pad, _), stride, dilation = g.kernel[i], g.padding[i], g.stride[i], g.dilation[i]
@@ -179,7 +180,7 @@ def correlate(x, w, bias, out, geometry, relu, transposed):
     bias = out if bias is None else bias
     values = [numbers[name] for name in _NUMBERS]
     kernel, floor = _correlate_kernel(lanes), 0.0 if relu else -np.inf
-    return [*before, *more, kernel(grid, x, w, bias, out, *values, floor), *after]
+    return [*before, *more, *last, kernel(grid, x, w, bias, out, *values, floor), *after]
 
 
 # ---- weight gradient --------------------------------------------------------------------------
@@ -283,6 +284,7 @@ def weight_grad(x, ct, out, geometry):
     geometry : Geometry
         How the window moves.
     """
+    check(x, ct, out)
     s, g = scratch(out), geometry.canonical()
     (x, before), (ct, more), (out, after) = ready(x, s, -1), ready(ct, s, 1), target(out, s)
     members, channels, total = len(out), out.shape[-1], math.prod(ct.shape[1:-1])

@@ -82,7 +82,9 @@ def copy(x, out):
     if out.dtype == np.bool_:
         return elementwise("copy" if x.dtype == np.bool_ else "truth", source, [x], out)
     if out.dtype.kind == "f":  # a pair of float32 holds an integer of 48 bits
-        return elementwise("copy", "l" if (source, out.dtype) == ("l", np.float64) else "f", [x], out)
+        return elementwise(
+            "copy", "l" if (source, out.dtype) == ("l", np.float64) else "f", [x], out
+        )
     kind = "b" if source == "b" and out.dtype == np.uint8 else "l"
     return elementwise("copy", kind, [x], out)
 

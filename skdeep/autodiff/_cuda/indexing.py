@@ -31,6 +31,7 @@ class _Array:
 
     @property
     def constant(self):
+        """Whether its values are known when the program is recorded."""
         return not isinstance(self.value, _Hole)
 
 
@@ -203,7 +204,6 @@ def _gather(place, positions, limits, has_table, x, out, *indices):
         strides = [s * x.itemsize for s in steps]
         return move.copy(x.view(out.shape, strides, start * x.itemsize), out)
     s = scratch(out)
-    target, launches = out, []
     held, launches = _as_int64(held, s)
     if len(held) + has_table == 1:
         index, (limit, scale) = (held[0], limits[0]) if held else (table, (0, 1))
@@ -211,7 +211,7 @@ def _gather(place, positions, limits, has_table, x, out, *indices):
         index, limit, scale = s.take(positions.shape, np.int64), 0, 1
         sizes, scales = zip(*limits, strict=True)
         launches += move.places(held, sizes, [n % (1 << 32) for n in scales], table, index)
-    return launches + move.gather(x, place, positions.among(index), limit, scale, target)
+    return launches + move.gather(x, place, positions.among(index), limit, scale, out)
 
 
 def _as_int64(arrays, s):
