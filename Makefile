@@ -19,7 +19,7 @@ MPLBACKEND ?= Agg
 export MPLBACKEND
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint format docs bench clean
+.PHONY: help demo test slow lint format docs bench cuda clean
 .DELETE_ON_ERROR:
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo 'make format  let ruff rewrite what it can'
 	@echo 'make docs    build the documentation and test its examples'
 	@echo 'make bench   run every benchmark once'
+	@echo 'make cuda    check and measure the kernels on the GPU of this machine'
 	@echo 'make clean   remove what these commands made, the environment included'
 
 # --- set-up: the environment once, each extra again whenever pyproject.toml changes ---
@@ -79,6 +80,11 @@ docs: $(VENV)/.stamp-docs
 bench: $(VENV)/.stamp-dev
 	cd asv_bench && "$(abspath $(BIN))/asv" machine --yes
 	cd asv_bench && "$(abspath $(BIN))/asv" run --environment existing:"$(abspath $(BIN))/python" --show-stderr --dry-run $(BENCH_ARGS)
+
+# Tests, the sanitizer, then the tables of docs/benchmarks.md: up to 20 minutes.
+cuda: $(VENV)/.stamp-test $(VENV)/.stamp-cuda
+	$(BIN)/python -m tests.cuda.on_device
+	$(BIN)/python asv_bench/compare_cuda.py --write docs/benchmarks.md
 
 clean:
 	rm -rf "$(VENV)" build dist docs/_build docs/auto_examples docs/generated docs/sg_execution_times.rst

@@ -19,9 +19,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
-import time
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -29,74 +26,11 @@ from pathlib import Path
 from benchmarks import common  # isort: skip
 
 from compare_networks import cpu_name, write_between
-from gpu.report import Report, Row, read, table
+from gpu.report import table
+from gpu.sections import SECTIONS, all_sections, measured
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- cuda: begin -->", "<!-- cuda: end -->"
-
-#: name: module and function, heading of the table, whose are the peer's numbers, seconds.
-SECTIONS = {
-    "compilation": ("starts.compilation", "compilation", "peer", 60),
-    "memory": ("memory.memory_bound", "memory-bound kernels", "copy", 40),
-    "products": ("products.products", "matrix product, float32", "cuBLAS", 40),
-    "tensor": ("products.tensor_cores", "matrix product, tensor cores", "cuBLAS", 45),
-    "trainings": ("trainings.throughput", "networks", "torch", 140),
-    "convolutions": ("products.convolutions", "convolution, float32", "cuDNN", 90),
-    "agreement": ("trainings.agreement", "the same training again", "other", 45),
-    "starts": ("starts.first_fits", "fresh processes", "peer", 50),
-}
-#: Seconds that a section's process may end late before it is stopped.
-GRACE = 15
-
-
-# ---- one section ------------------------------------------------------------------------------
-
-
-def measured(name, seconds, options):
-    """Measure a section; return its rows, and whether all went well."""
-    from gpu.timing import Bench
-
-    module, function = SECTIONS[name][0].split(".")
-    report = Report(seconds, options.rows)
-    bench = Bench(report, options.rehearse, options.rounds)
-    getattr(import_module(f"gpu.{module}"), function)(bench)
-    return report.rows, not report.failed
-
-
-def measured_apart(name, seconds, options):
-    """Measure a section in a process of its own, which may fail or hang; return the same."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "rows"
-        command = [sys.executable, __file__, "--section", name, "--rows", str(file)]
-        command += ["--seconds", str(seconds), "--rounds", str(options.rounds)]
-        command += ["--rehearse"] * options.rehearse
-        try:
-            status = subprocess.run(command, timeout=seconds + GRACE, check=False).returncode
-            ending = f"failed: the process ended with status {status}"
-        except subprocess.TimeoutExpired:
-            status, ending = 2, "stopped: it took too long"
-        rows = read(file)
-    if status not in (0, 1):  # 1: a row says what failed
-        rows.append(Row("the rest", met=ending))
-    return rows, status == 0
-
-
-# ---- all of them ------------------------------------------------------------------------------
-
-
-def all_sections(names, options):
-    """Return {name: rows} of sections, and whether all went well."""
-    start, found, fine = time.monotonic(), {}, True
-    whole, shares = sum(SECTIONS[n][3] for n in names), 0
-    for name in names:
-        # What the sections before have not used goes to the next ones.
-        shares += SECTIONS[name][3]
-        left = options.seconds * shares / whole - (time.monotonic() - start)
-        print(f"\n[{time.monotonic() - start:.0f} s] {name}: {left:.0f} s", flush=True)
-        measure = measured if options.rehearse else measured_apart
-        found[name], good = measure(name, max(left, 1), options)
-        fine = fine and good
-    return found, fine
 
 
 def text_of(found, facts, options):
@@ -105,8 +39,7 @@ def text_of(found, facts, options):
     if options.rehearse:
         lines += ["A rehearsal on a simulated device: these are no measurements.", ""]
     for name, rows in found.items():
-        _, title, peer, _ = SECTIONS[name]
-        lines += [*table(title, peer, rows), ""]
+        lines += [*table(SECTIONS[name].title, SECTIONS[name].peer, rows), ""]
     return "\n".join(lines).strip()
 
 
@@ -163,6 +96,7 @@ def arguments():
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables into FILE")
     parser.add_argument("--section", choices=list(SECTIONS), help=argparse.SUPPRESS)
     parser.add_argument("--rows", help=argparse.SUPPRESS)
+    parser.set_defaults(script=__file__)
     return parser.parse_args()
 
 

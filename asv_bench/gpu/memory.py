@@ -143,7 +143,7 @@ def _cross_entropy(rows, classes):
 def _adam(ours, pick):
     n = pick(10**8, 96)
     slots = [ours.normal(1, n) for _ in range(2)]
-    moments = [ours.given(np.zeros((1, n), np.float32)) for _ in range(2)]
+    moments = [ours.repeated(np.zeros(4, np.float32), 1, n) for _ in range(2)]
     rest = [
         np.full((1, 1), 1e-3, np.float32), np.array([[0.9, 0.999, 1e-8, 0.0]]),
         np.zeros((1, 2), np.float32), np.ones(1, np.float32),

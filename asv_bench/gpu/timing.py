@@ -113,18 +113,18 @@ class Ours:
 
     def normal(self, *shape):
         """Return the stand-in of an array of normal numbers; they repeat after a million."""
+        return self.repeated(_normal(min(math.prod(shape), _BLOCK)), *shape)
+
+    def repeated(self, values, *shape):
+        """Return the stand-in of an array of some numbers again and again."""
         from skdeep._kernels.cuda.move import copy
 
-        a = self.empty(*shape)
-        block = self.given(_normal(min(a.size, _BLOCK)))
-        rows, rest = divmod(a.size, block.size)
-        of, launches = self.target.mirror.of, []
-        flat, values = of(a).reshape(a.size), of(block)
-        launches += copy(values.view((rows, block.size), (0, 4)), flat.view((rows, block.size)))
+        a, of = self.empty(*shape), self.target.mirror.of
+        rows, rest = divmod(a.size, values.size)
+        flat, block = of(a).reshape(a.size), of(self.given(values))
+        launches = copy(block.view((rows, values.size), (0, 4)), flat.view((rows, values.size)))
         if rest:
-            launches += copy(
-                values.view((rest,)), flat.view((rest,), offset=4 * rows * block.size)
-            )
+            launches += copy(block.view((rest,)), flat.view((rest,), offset=4 * (a.size - rest)))
         self.gpu.prepare(launches)()
         return a
 

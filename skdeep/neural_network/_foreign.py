@@ -154,6 +154,4 @@ def _check_finite(array):
         target.compile(program)()
         target.pull(found)
         if found != 0:
-            raise ValueError(
-                "Input X contains NaN or infinity, or a value too large for float32."
-            )
+            raise ValueError("Input X contains NaN or infinity, or a value too large for float32.")

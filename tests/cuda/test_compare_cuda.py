@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -141,7 +142,7 @@ _ENDINGS = {
 
 @pytest.mark.parametrize("ending", _ENDINGS)
 def test_a_section_that_hangs_or_dies_leaves_its_rows(tmp_path, monkeypatch, report, ending):
-    import compare_cuda
+    from gpu import sections
 
     code, said = _ENDINGS[ending]
     script = tmp_path / "script.py"
@@ -152,9 +153,8 @@ def test_a_section_that_hangs_or_dies_leaves_its_rows(tmp_path, monkeypatch, rep
         "Report(9, sys.argv[sys.argv.index('--rows') + 1]).add(Row('first', '1'))\n"
         f"{code}\n"
     )
-    monkeypatch.setattr(compare_cuda, "__file__", str(script))
-    monkeypatch.setattr(compare_cuda, "GRACE", 0)
-    monkeypatch.setattr(sys, "argv", ["compare_cuda.py"])
-    rows, fine = compare_cuda.measured_apart("memory", 3, compare_cuda.arguments())
+    monkeypatch.setattr(sections, "GRACE", 0)
+    options = SimpleNamespace(script=script, rehearse=False, rounds=1)
+    rows, fine = sections.measured_apart("memory", 3, options)
     assert not fine
     assert rows == [report.Row("first", "1"), report.Row("the rest", met=said)]

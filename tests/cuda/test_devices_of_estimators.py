@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from skdeep._kernels.cuda.array import DeviceArray
 from skdeep.autodiff._target import Device
 from skdeep.datasets import stream_iterable, stream_npy
-from skdeep.layers import Activation, BatchNormalization, Conv2D, Dense, Flatten
+from skdeep.layers import Activation, BatchNormalization, Conv2D, Dense, Flatten, Layer
 from skdeep.neural_network import (
     CNNClassifier,
     NetworkClassifier,
@@ -76,13 +76,18 @@ def test_warm_start_on_another_device():
 
 @pytest.mark.parametrize("given", [False, True])
 def test_early_stopping(given):
-    """The best epoch is the first: the rate is so large that the second one spoils it."""
-    settings = dict(early_stopping=True, max_iter=2, validation_fraction=0.3)
-    validation = dict(X_val=X[::-1][:5], y_val=LABELS[::-1][:5]) if given else {}
+    """Judged by predictions with the weights and the statistics of the moment."""
+    settings = dict(early_stopping=True, batch_norm=True, max_iter=2, validation_fraction=0.3)
+    settings |= dict(learning_rate_init=3.0)  # too large: the second epoch is the worse
+    validation = dict(X_val=X[::-1][:5], y_val=Z[::-1][:5]) if given else {}
     if given:
         validation["sample_weight_val"] = np.linspace(0, 1, 5)
-    cpu, gpu = fit_both(classifier(**LINEAR, **settings), X, LABELS, **validation)
-    np.testing.assert_allclose(gpu.validation_scores_, cpu.validation_scores_, rtol=1e-6)
+    cpu, gpu = fit_both(regressor((3,), **settings), X, Z, **validation)
+    scores = gpu.validation_scores_
+    np.testing.assert_allclose(scores, cpu.validation_scores_, rtol=1e-3)
+    last = clone(gpu).set_params(early_stopping=False, device="cpu").fit(X, Z)
+    assert scores[1] < scores[0]
+    assert not np.allclose(last.network_.data, gpu.network_.data, rtol=1e-2)
 
 
 def test_a_checkpoint_is_resumed_bit_for_bit(tmp_path):
@@ -296,6 +301,21 @@ def test_predictions_in_blocks(fitted, monkeypatch):
         np.testing.assert_allclose(fitted.predict_proba(samples), whole, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(fitted.predict_proba(sp.csr_array(X)), whole, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(fitted.predict_proba(X[::-1]), whole[::-1], rtol=1e-5, atol=1e-6)
+
+
+class Branching(Layer):
+    """A layer that looks at values."""
+
+    def apply(self, params, state, x, context):
+        return (x if np.all(x < 1e9) else -x), state
+
+
+def test_layers_that_cannot_be_recorded():
+    net = NetworkClassifier([("own", Branching())], max_iter=1).fit(X, LABELS)
+    with pytest.raises(
+        ValueError, match="prediction on a GPU is recorded first, but.*device='cpu'"
+    ):
+        net.set_params(device="cuda").predict(X)
 
 
 def test_weights_set_by_hand_are_predicted_with(fitted):

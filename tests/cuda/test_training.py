@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn.base import clone
 
+from skdeep.autodiff._target import Device
 from skdeep.layers import (
     RBF,
     Activation,
@@ -13,8 +14,10 @@ from skdeep.layers import (
     AveragePool2D,
     BatchNormalization,
     Concatenate,
+    Conv1D,
     Conv2D,
     Conv2DTranspose,
+    Conv3D,
     Dense,
     DepthwiseConv2D,
     Dropout,
@@ -23,8 +26,11 @@ from skdeep.layers import (
     Layer,
     LayerNormalization,
     LocalResponseNormalization,
+    MaxPool1D,
     MaxPool2D,
+    MaxPool3D,
     Residual,
+    SeparableConv1D,
     SeparableConv2D,
     Upsample2D,
 )
@@ -46,6 +52,7 @@ from skdeep.training import (
     Nesterov,
     RMSProp,
 )
+from skdeep.training._step import Options
 from skdeep.training.schedules import (
     Constant,
     Cosine,
@@ -56,6 +63,7 @@ from skdeep.training.schedules import (
     Piecewise,
     Power,
 )
+from tests.training.test_loop import trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -282,6 +290,10 @@ def test_order_of_the_samples():
     assert shuffled.loss_ != plain.loss_
 
 
+def test_samples_that_are_their_own_targets():
+    fit_both(regressor((3,)), X, X)
+
+
 def test_sparse_samples():
     dense = np.where(abs(X) > 0.7, X, 0)
     cpu, gpu = fit_both(classifier(), sp.csr_array(dense), LABELS)
@@ -392,6 +404,27 @@ def test_two_trainings_are_equal_bit_for_bit():
     np.testing.assert_array_equal(one.network_.data, two.network_.data)
 
 
+def test_members_are_what_each_is_alone(gpu):
+    """Two nets in one training, with rows, seeds, rates and penalties of their own."""
+    rows = {1: np.arange(0, 26, 2), 4: np.arange(50, 60)}
+    settings = dict(rows=[rows.get(i) for i in range(5)], epochs=1, batch=8)
+    there = [
+        trainer(which, **settings, options=Options(target=Device(gpu))).run()
+        for which in ((1, 4), (4,))
+    ]
+    here = trainer((1, 4), **settings).run()
+    together, alone = (t.network for t in there)
+    np.testing.assert_array_equal(together.data[1], alone.data[0])
+    np.testing.assert_array_equal(together.state_data[1], alone.state_data[0])
+    for m in range(2):
+        curves = there[0].progress[m].loss_curve, here.progress[m].loss_curve
+        np.testing.assert_allclose(*curves, rtol=1e-4)
+        largest = abs(here.network.data[m]).max()
+        np.testing.assert_allclose(
+            together.data[m], here.network.data[m], rtol=1e-3, atol=1e-4 * largest
+        )
+
+
 # ---- images -----------------------------------------------------------------------------------
 
 SIDE = 6
@@ -450,3 +483,18 @@ def test_augmentation(augmentation):
 def test_regression_of_images():
     layers = [("conv", Conv2D(2, 3)), ("flat", Flatten())]
     fit_both(network(*layers, kind=NetworkRegressor, batch_size=5), IMAGES, IMAGES[:, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "layers"),
+    [
+        (
+            (9, 2),
+            [("conv", Conv1D(2, 3)), ("depth", SeparableConv1D(2, 2)), ("pool", MaxPool1D())],
+        ),
+        ((3, 4, 4, 1), [("conv", Conv3D(2, 2)), ("pool", MaxPool3D())]),
+    ],
+)
+def test_series_and_volumes(shape, layers):
+    samples = np.random.default_rng(2).standard_normal((3, *shape)).astype(np.float32)
+    fit_both(network(*layers, batch_size=3), samples, LABELS[:3])

@@ -4,7 +4,6 @@ import os
 import pickle
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -71,7 +70,7 @@ def test_values_of_no_parameter(parameters, message):
     [
         (
             dict(dtype="float64"),
-            "computes in float32, but dtype='float64'; use dtype='float32' or",
+            "computes in float32, but dtype='float64'; use dtype='float32'",
         ),
         (dict(dtype=np.float64), "computes in float32, but dtype='float64'; use dtype='float32'"),
         (dict(solver="lbfgs"), "L-BFGS computes in float64 on the CPU; use device='cpu'"),
@@ -218,7 +217,6 @@ def test_the_cpu_needs_no_cuda():
 
 
 LIBRARIES = """
-import sys
 import numpy as np
 import {library} as xp
 from sklearn import config_context
@@ -236,7 +234,7 @@ for device in "cpu", "auto":
             assert type(getattr(net, method)(moved[0])) is type(moved[0]), method
             assert type(getattr(net, method)(X)) is np.ndarray, method
         got = np.asarray(net.predict_proba(moved[0]))
-        assert net.score(moved[0], moved[1]) == net.score(X, y)
+        assert abs(net.score(moved[0], moved[1]) - net.score(X, y)) < 1e-6  # one is of float32
         assert isinstance(net.network_.data, np.ndarray)
     np.testing.assert_array_equal(got, expected)
     with config_context(array_api_dispatch=True):
@@ -250,6 +248,4 @@ print("equal")
 @pytest.mark.parametrize("library", ["torch", "array_api_strict"])
 def test_arrays_of_other_libraries(library):
     pytest.importorskip(library)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert run(LIBRARIES.format(library=library), SCIPY_ARRAY_API="1") == "equal\n"
+    assert run(LIBRARIES.format(library=library), SCIPY_ARRAY_API="1") == "equal\n"

@@ -64,7 +64,9 @@ class Shape:
 
 
 #: For products that give every multiprocessor a tile; for smaller ones; for the smallest.
-LARGE, MEDIUM, SMALL = Shape(128, 128, 8, 8, 2), Shape(64, 64, 8, 8, 8), Shape(32, 32, 32, 4, 8)
+LARGE, MEDIUM, SMALL = (
+    Shape(128, 128, 16, 8, 2), Shape(64, 64, 16, 8, 6), Shape(32, 32, 32, 4, 8)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

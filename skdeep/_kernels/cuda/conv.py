@@ -21,7 +21,7 @@ w (M|1, *kernel, C // groups, F), y (M, N, *out, F).
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import product
 
@@ -40,15 +40,15 @@ from skdeep._kernels.cuda.program import Twin, blocks
 
 #: For 64 filters or channels and many cells; for up to 32; for few cells. What loaders know of
 #: their rows takes registers, so that less blocks fit than of a plain product.
-TALL, NARROW, LOW = (
-    Shape(128, 64, 8, 8, 3), Shape(128, 32, 8, 8, 6), replace(MEDIUM, resident=6)
-)  # fmt: skip
+TALL, NARROW, LOW = Shape(128, 64, 16, 8, 3), Shape(128, 32, 16, 8, 4), MEDIUM
+#: For channels one by one, whose places take more registers: shallower slabs.
+SINGLE, SINGLE_NARROW = Shape(64, 64, 8, 8, 6), Shape(128, 32, 8, 8, 6)
 
 #: Whether channels are vectors -> the tiles that there are, and about how many instructions of
 #: a main loop are multiply-adds.
 _SHAPES = {
-    True: {LARGE: 0.82, TALL: 0.79, LOW: 0.77, NARROW: 0.66},
-    False: {LOW: 0.56, NARROW: 0.4},
+    True: {LARGE: 0.84, TALL: 0.8, LOW: 0.79, NARROW: 0.7},
+    False: {SINGLE: 0.56, SINGLE_NARROW: 0.4},
 }
 
 

@@ -6,6 +6,7 @@ are, instead of loading them, and the tiles. The loaders called fast need channe
 input gradient) that are a multiple of a slab's depth: 16 in TF32, 32 in bfloat16.
 """
 
+from dataclasses import replace
 from functools import cache
 
 from skdeep._kernels.cuda import _conv_loaders as loaders
@@ -168,20 +169,28 @@ def _choices(precision):
 CHOICES = {precision: _choices(precision) for precision in MATRIX_CHOICES}
 
 
+def _roomy(fast, shape):
+    """Return the shape with registers for what single elements' places take."""
+    return shape if fast else replace(shape, resident=3)
+
+
 @cache
 def _forward_kernel(fast, shape):
+    shape = _roomy(fast, shape)
     columns = matrix_operand("b", False, fast)
     return tensor_kernel("conv", _cells(shape.depth, fast), columns, MATRIX, FLOORED, shape)
 
 
 @cache
 def _input_kernel(fast, shape):
+    shape = _roomy(fast, shape)
     a, b = _cells(shape.depth, fast), _filters(shape.depth, fast)
     return tensor_kernel("conv_input_grad", a, b, loaders.EVERY, FLOORED, shape)
 
 
 @cache
 def _weight_kernel(fast, shape):
+    shape = _roomy(fast, shape)
     columns = matrix_operand("b", False, fast)
     return tensor_kernel("conv_weight_grad", _TAPS[fast], columns, MATRIX, FLOORED, shape)
 

@@ -14,7 +14,6 @@ loop, about half a microsecond: 5 steps for 200 x 784 x 300 in 5 parts, which ta
 launch of the kernel that adds them, against 25 in one part.
 """
 
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -174,8 +173,6 @@ EPILOGUES = {
 def _product_kernel(ta, tb, vector, epilogue, shape):
     a = matrix_loader("a", not ta, vector)
     b = matrix_loader("b", tb, vector)
-    if shape is MEDIUM and not vector:
-        shape = replace(shape, resident=6)  # single loads take more registers
     return tile_kernel("gemm", a, b, MATRIX, epilogue, shape)
 
 
