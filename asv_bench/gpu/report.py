@@ -78,7 +78,8 @@ class Report:
     def case(self, name, measure):
         """Add the rows that ``measure()`` returns, a row or a list of rows.
 
-        Where no time is left, or where it fails, the row says so: the others are still measured.
+        Where no time is left (a `TimeoutError` says so, too), or where it fails, the row says so:
+        the others are still measured.
         """
         start = time.monotonic()
         if self.left <= 0:
@@ -86,6 +87,8 @@ class Report:
             return
         try:
             rows = measure()
+        except TimeoutError:
+            rows = Row(name, met=LATE)
         except Exception as e:
             traceback.print_exc()
             self.failed = True

@@ -101,10 +101,13 @@ def _first_fits(bench, which, name):
 def _seconds(bench, code, cache=None):
     """Return the seconds that a fresh process prints."""
     environment = os.environ | ({} if cache is None else {"NUMBA_CACHE_DIR": cache})
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True,
-        timeout=max(5, bench.report.left), check=False,
-    )  # fmt: skip
+    command, left = [sys.executable, "-c", code], max(5, bench.report.left)
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=left, check=False
+        )
+    except subprocess.TimeoutExpired as e:
+        raise TimeoutError(f"{left:.0f} s did not suffice") from e
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
     return float(done.stdout.split()[-1])

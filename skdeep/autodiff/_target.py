@@ -7,6 +7,10 @@ values of them; on the processor both do nothing.
 import numpy as np
 
 
+class Unrecorded(ValueError):
+    """What cannot be recorded does not run on a GPU."""
+
+
 class Host:
     """The processor: programs run on the arrays themselves."""
 
@@ -60,6 +64,10 @@ class Device(Host):
     def include(self, *arrays, copy=True):
         """Give arrays memory on the GPU."""
         self.mirror.include(*arrays, copy=copy)
+
+    def exclude(self, a):
+        """Forget an array, and give its memory back when nothing else needs it."""
+        self.mirror.exclude(a)
 
     def push(self, *arrays):
         """Copy arrays to the GPU, after what was asked before."""

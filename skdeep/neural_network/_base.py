@@ -124,6 +124,7 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
             incremental=incremental,
             given=given,
             device=device,
+            on_gpu=on_gpu is not None,
         )
         # With L-BFGS the last task is an empty one, as in scikit-learn's own.
         epochs = optimizer.max_iter + 1 if lbfgs else 1 if incremental else self.max_iter
@@ -132,7 +133,10 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
         if lbfgs:
             result = work.full_batch(X, weight, held_out, context)
         else:
-            source = work.streamed(stream) if stream else work.rows(X, weight, rows)
+
+            def source():
+                return work.streamed(stream) if stream else work.rows(X, weight, rows)
+
             result = work.stochastic(source, held_out, context, checkpoint, found, fingerprint)
         self._publish(result)
         context.call_on_fit_task_end(estimator=self, **given, reconstruction_attributes=dict)
@@ -357,7 +361,7 @@ class BaseNetwork(CallbackSupportMixin, BaseEstimator, ABC):
         X = self._validate_more(X)
         self._adopt_weights()
         target = for_prediction(self, X.shape[0], on_gpu)
-        raw = predict(self.network_, X, threads=self._threads(), target=target)
+        raw = predict(self.network_, X, self._threads(), target, on_gpu)
         return raw.astype(np.float32 if X.dtype == np.float32 else np.float64, copy=False)
 
     def __getstate__(self):

@@ -84,9 +84,7 @@ def for_prediction(estimator, n_samples, on_gpu=None):
                 f"X is on a GPU, which computes in float32, but the network in {dtype.name}: "
                 "bring X to the host, or fit with dtype='float32'"
             )
-        target = Device(on_gpu.array.device, estimator.precision)
-        on_gpu.use(target)
-        return target
+        return Device(on_gpu.array.device, estimator.precision)
     if device == "cpu" or (device == "auto" and not estimator.device_.startswith("cuda")):
         return HOST
     if device == "auto" and 2 * n_samples * multiply_adds(estimator.network_) < _RATE / 100:

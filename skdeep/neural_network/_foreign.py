@@ -79,10 +79,6 @@ class Given:
             )
         target.mirror.include(self.stand_in, at=self.array)
 
-    def owns(self, X):
-        """Whether samples stand for these."""
-        return isinstance(X, np.ndarray) and np.may_share_memory(X, self.stand_in)
-
     def rows(self, rows):
         """Return some samples, on the host."""
         n = len(self.array)

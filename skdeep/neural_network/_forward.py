@@ -1,12 +1,15 @@
 """The way through a trained network, a block of samples at a time."""
 
+import threading
+import weakref
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import scipy.sparse as sp
 
 from skdeep.autodiff._program import record
-from skdeep.autodiff._target import HOST
+from skdeep.autodiff._target import HOST, Unrecorded
 from skdeep.autodiff._trace import Unrecordable
 from skdeep.layers import Dense
 from skdeep.layers._activations import get_activation
@@ -35,14 +38,14 @@ def _block(network):
     return int(np.clip(_BYTES // largest, 1, most))
 
 
-def predict(network, X, block=None, threads=1, target=HOST):
+def predict(network, X, threads=1, target=HOST, on_gpu=None, block=None):
     """Return a single network's raw outputs of shape (n_samples, n_outputs).
 
     Blocks of rows are converted and go through the net one by one, so that memory stays small;
     the product of a sparse block with the first layer is sparse.
     """
     if target.is_device:
-        return Predictor(network, target)(X)
+        return _predictor(network, target)(X, on_gpu)
     n_samples, block = X.shape[0], block or _block(network)
     shape = network.shapes[0]
     infer = Inference(network)
@@ -83,6 +86,26 @@ def _sparse_block(network, infer, x):
 _DEVICE_BYTES, _DEVICE_ROWS = 256 << 20, 8192
 
 
+#: The predictors that were used last, by network, device and precision; they hold memory there.
+_KEPT, _PREDICTORS = 4, OrderedDict()
+_LOCK = threading.Lock()
+
+
+def _predictor(network, target):
+    """Return what predicts a network on a GPU, the same at the next call."""
+    key = weakref.ref(network), target.name, target.precision
+    with _LOCK:
+        for known in [k for k in _PREDICTORS if k[0]() is None]:
+            del _PREDICTORS[known]
+        predictor = _PREDICTORS.pop(key, None)
+        if predictor is None:
+            predictor = Predictor(weakref.proxy(network), target)
+        _PREDICTORS[key] = predictor
+        while len(_PREDICTORS) > _KEPT:
+            _PREDICTORS.popitem(last=False)
+    return predictor
+
+
 class Predictor:
     """The way through a network on a GPU: a program per size of a block, recorded once.
 
@@ -98,10 +121,28 @@ class Predictor:
 
     def __init__(self, network, target, live=False):
         self.network, self.target, self.live = network, target, live
-        self._compiled = {}
+        self._compiled, self._lock = {}, threading.Lock()
 
-    def __call__(self, X):
-        """Return the raw outputs of shape (n_samples, n_outputs)."""
+    def __call__(self, X, on_gpu=None):
+        """Return the raw outputs of shape (n_samples, n_outputs).
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, ...)
+            The samples, or what stands for them.
+        on_gpu : Given, optional
+            Samples that are on the GPU.
+        """
+        with self._lock:  # there is one memory for a block
+            if on_gpu is None:
+                return self._compute(X)
+            on_gpu.use(self.target)
+            try:
+                return self._compute(X)
+            finally:
+                self.target.exclude(on_gpu.stand_in)
+
+    def _compute(self, X):
         network, n_samples = self.network, X.shape[0]
         if not self.live:
             self.target.push(network.data, network.state_data)
@@ -151,7 +192,7 @@ class Predictor:
             try:
                 program = record(compute, args, y, check=False, device=True)
             except Unrecordable as e:
-                raise ValueError(
+                raise Unrecorded(
                     f"a prediction on a GPU is recorded first, but {e}; write the layers without "
                     "it, or use device='cpu'"
                 ) from e

@@ -7,7 +7,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
-from skdeep.autodiff._target import HOST
+from skdeep._kernels.cuda.program import Untranslatable
+from skdeep.autodiff._target import HOST, Unrecorded
 from skdeep.neural_network._forward import Predictor, predict
 from skdeep.training._lbfgs import minimize_network
 from skdeep.training._loop import Settings, Trainer
@@ -38,6 +39,8 @@ class Work:
         X, y and metadata as callbacks get them.
     device : Host or Device
         Where to train.
+    on_gpu : bool
+        Whether the samples are on a GPU.
     """
 
     def __init__(
@@ -54,11 +57,12 @@ class Work:
         incremental,
         given,
         device=HOST,
+        on_gpu=False,
     ):
         self.estimator, self.network, self.loss = estimator, network, loss
         self.optimizer, self.schedule, self.target = optimizer, schedule, target
         self.seed, self.fresh, self.incremental = seed, fresh, incremental
-        self.given, self.device = given, device
+        self.given, self.device, self.on_gpu = given, device, on_gpu
 
     def _data(self, X, target, weight):
         values, dtype = target.values, X.dtype
@@ -96,8 +100,41 @@ class Work:
             self._batch_size(len(stream)),
         )
 
-    def stochastic(self, source, held_out, context, checkpoint, found, fingerprint):
+    def stochastic(self, make_source, held_out, context, checkpoint, found, fingerprint):
         """Train on a source of samples by minibatches; return the fitted attributes."""
+
+        def trainer():
+            return self._trainer(make_source(), held_out, checkpoint, found, fingerprint)
+
+        training = trainer()
+        try:
+            training.prepare()
+        except (Unrecorded, Untranslatable, MemoryError) as e:
+            if self.estimator.device != "auto" or self.on_gpu:
+                raise
+            warnings.warn(f"device='auto' trains on the CPU: {e}", stacklevel=7)
+            self.device = HOST
+            training = trainer()
+        return self._run(training, context)
+
+    def _run(self, trainer, context):
+        """Train; return the fitted attributes."""
+        (progress,), buffers = trainer.progress, trainer.buffers
+        n_samples = len(trainer.sources[0])
+        made = lambda: int(trainer.n_iter[0])  # noqa: E731
+        trainer.run(*self._hooks(context, progress, made, n_samples))
+        self._warn(trainer)
+        training = {
+            "seed": self.seed,
+            "progress": progress,
+            "optimizer": type(self.optimizer),
+            "slots": buffers.slots,
+            "counters": buffers.counters,
+        }
+        return self._attributes(progress, made(), n_samples, training)
+
+    def _trainer(self, source, held_out, checkpoint, found, fingerprint):
+        """Return what trains on a source of samples."""
         estimator, n_samples = self.estimator, len(source)
         settings = self._settings(n_samples, held_out)
         before = {} if self.fresh else getattr(estimator, "_training", {})
@@ -105,7 +142,7 @@ class Work:
         if not self.incremental and not self.fresh:
             progress.schedule = {}
         buffers = self._buffers(before, -(-n_samples // settings.batch_size))
-        trainer = Trainer(
+        return Trainer(
             self.network,
             self.loss,
             [self.optimizer],
@@ -119,17 +156,6 @@ class Work:
             fingerprint=fingerprint,
             options=estimator._options(self.network, self.device),
         )
-        made = lambda: int(trainer.n_iter[0])  # noqa: E731
-        trainer.run(*self._hooks(context, progress, made, n_samples))
-        self._warn(trainer)
-        training = {
-            "seed": self.seed,
-            "progress": progress,
-            "optimizer": type(self.optimizer),
-            "slots": buffers.slots,
-            "counters": buffers.counters,
-        }
-        return self._attributes(progress, made(), n_samples, training)
 
     def _settings(self, n_samples, held_out):
         estimator = self.estimator

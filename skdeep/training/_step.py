@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from skdeep.autodiff._program import Memory, Program, record
 from skdeep.autodiff._relocate import Cache, Relocatable
-from skdeep.autodiff._target import HOST
+from skdeep.autodiff._target import HOST, Unrecorded
 from skdeep.autodiff._trace import Unrecordable
 from skdeep.autodiff._transforms import vjp
 from skdeep.autodiff._tree import flatten, tree_map
@@ -368,7 +368,7 @@ class Step:
             return record(f, args, into, check, self.options.storage, memory, device)
         except Unrecordable as e:
             if self.target.is_device:
-                raise ValueError(
+                raise Unrecorded(
                     f"a step on a GPU is recorded first, but {e}; write the loss and the layers "
                     "without it, or use device='cpu'"
                 ) from e

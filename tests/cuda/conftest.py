@@ -25,7 +25,13 @@ collect_ignore_glob = [] if _devices() else ["test_*.py"]
 
 @pytest.fixture(scope="session")
 def gpu():
-    """A device: a real one where there is one, else simulated."""
+    """A device: a real one where there is one, else simulated.
+
+    With SKDEEP_RACES=1 in the environment the simulated one stops kernels whose threads race.
+    """
     from skdeep._kernels.cuda.devices import open_device
 
-    return open_device(0)
+    device = open_device(0)
+    if SIMULATED:
+        device.finds_races = os.environ.get("SKDEEP_RACES") == "1"
+    return device

@@ -109,16 +109,20 @@ def test_what_fails_or_is_late_says_so(tmp_path, report, capsys):
     def fails():
         raise ValueError("a | b\nc")
 
+    def takes_too_long():
+        raise TimeoutError
+
     known.case("first", lambda: report.Row("first", "1"))
     known.case("second", fails)
     known.case("third", lambda: [report.Row("3a"), report.Row("3b")])
+    known.case("fourth", takes_too_long)
     known.deadline = time.monotonic()
-    known.case("fourth", fails)
+    known.case("fifth", fails)
     assert known.failed
     assert known.rows == report.read(tmp_path / "rows")
-    assert [row.case for row in known.rows] == ["first", "second", "3a", "3b", "fourth"]
+    assert [row.case for row in known.rows] == ["first", "second", "3a", "3b", "fourth", "fifth"]
     assert known.rows[1].met == "failed: ValueError: a / b c"
-    assert known.rows[4].met == "no time left"
+    assert known.rows[4].met == known.rows[5].met == "no time left"
     assert "ValueError" in capsys.readouterr().err
     assert report.read(tmp_path / "none") == []
 

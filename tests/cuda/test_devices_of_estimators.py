@@ -476,7 +476,7 @@ def test_a_fitted_net_is_used_where_there_is_no_device(tmp_path):
 
 
 def test_memory_is_given_back(gpu, monkeypatch):
-    """When fit and predict return, without the garbage collector's help."""
+    """When fit returns, and when a net that has predicted is no more, with no collection."""
     allocate, buffers = type(gpu).allocate, []
 
     def counted(self, nbytes):
@@ -489,8 +489,12 @@ def test_memory_is_given_back(gpu, monkeypatch):
     gc.disable()
     try:
         net = classifier(**LINEAR, device="cuda").fit(X, LABELS, X_val=X[:3], y_val=LABELS[:3])
+        assert [b() for b in buffers if b() is not None] == []
         net.predict(X)
         net.predict(on_device(gpu, X))
+        del net
+        classifier(**LINEAR).fit(X, LABELS).set_params(device="cuda").predict(X[:1])
+        _forward._PREDICTORS.clear()
         alive = [b() for b in buffers if b() is not None]
     finally:
         gc.enable()

@@ -15,6 +15,7 @@ import hashlib
 import math
 import os
 import tempfile
+import threading
 import types as python_types
 from dataclasses import dataclass
 from functools import cache
@@ -243,16 +244,20 @@ def kernel(spec, threads=256, blocks=None, name=None, base=BASE):
     return lambda function: Kernel(function, spec, threads, blocks, name, base)
 
 
+_COMPILING = threading.RLock()
+
+
 @contextlib.contextmanager
 def _compiling_for(capability):
     """Keep numba from asking a GPU what to compile device functions for."""
-    asked = _dispatcher.get_current_device
     answer = python_types.SimpleNamespace(compute_capability=capability)
-    _dispatcher.get_current_device = lambda: answer
-    try:
-        yield
-    finally:
-        _dispatcher.get_current_device = asked
+    with _COMPILING:
+        asked = _dispatcher.get_current_device
+        _dispatcher.get_current_device = lambda: answer
+        try:
+            yield
+        finally:
+            _dispatcher.get_current_device = asked
 
 
 @cache

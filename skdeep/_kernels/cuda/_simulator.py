@@ -18,11 +18,14 @@ _RUNNING, _AT_BARRIER, _AT_WARP = range(3)
 class _Thread:
     """One thread of a block."""
 
-    __slots__ = ("greenlet", "index", "number", "allocated", "state", "value", "block")
+    __slots__ = (
+        "greenlet", "index", "number", "allocated", "state", "value", "block", "barriers", "syncs"
+    )  # fmt: skip
 
     def __init__(self, greenlet, index, number, block):
         self.greenlet, self.index, self.number, self.block = greenlet, index, number, block
         self.allocated, self.state, self.value = 0, _RUNNING, None
+        self.barriers = self.syncs = 0
 
     def wait(self, state, value):
         """Give the scheduler a value and wait; return what it answers."""
@@ -79,6 +82,7 @@ class _Block:
         values = [t.value for t in live]
         for t in live:
             t.state, t.value = _RUNNING, values
+            t.barriers += 1
 
 
 def _poisoned(shape, dtype):
@@ -99,7 +103,8 @@ class _Shared:
         arrays, n = thread.block.shared, thread.allocated
         thread.allocated += 1
         if n == len(arrays):
-            arrays.append(_poisoned(shape, dtype))
+            array, races = _poisoned(shape, dtype), self._cuda.races
+            arrays.append(array if races is None else races.watch(array, shared=True))
         return arrays[n]
 
 
@@ -118,6 +123,8 @@ class Cuda:
         self.thread: Any = None
         self.blockDim: Any = None
         self.gridDim: Any = None
+        #: `Races` of the kernel that runs, where races are looked for.
+        self.races: Any = None
         self.shared, self.local = _Shared(self), _Local()
 
     threadIdx = property(lambda self: self.thread.index)
@@ -154,6 +161,7 @@ class Cuda:
 
     def syncwarp(self, mask=0xFFFFFFFF):
         self.exchange(None)
+        self.thread.syncs += 1
 
     def shfl_sync(self, mask, value, source):
         values, _ = self.exchange(value)

@@ -4,6 +4,7 @@ Importing this module imports no CUDA.
 """
 
 import re
+import threading
 from functools import cache
 
 
@@ -13,7 +14,9 @@ def _simulated():
     return bool(config.ENABLE_CUDASIM)
 
 
-@cache
+_OPENING = threading.Lock()
+
+
 def open_device(index=0):
     """Return a device by its number; it is opened once a process.
 
@@ -24,6 +27,12 @@ def open_device(index=0):
     RuntimeError
         If the device cannot be used; the message says why, and what would help.
     """
+    with _OPENING:  # a cache alone may call twice
+        return _opened(index)
+
+
+@cache
+def _opened(index):
     if _simulated():
         from skdeep._kernels.cuda._simulated import SimulatedGpu as Gpu
     else:

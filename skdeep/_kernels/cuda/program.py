@@ -66,6 +66,13 @@ class Mirror:
         i = bisect_right(self._starts, low) - 1
         return self._pieces[i] if i >= 0 and high <= self._pieces[i].high else None
 
+    def exclude(self, a):
+        """Forget the counterpart of an array that was included."""
+        piece = self._find(a)
+        if piece is not None:
+            i = self._pieces.index(piece)
+            del self._starts[i], self._pieces[i]
+
     def holds(self, a):
         """Whether an array has a counterpart."""
         return bool(a.size) and self._find(a) is not None
