@@ -301,8 +301,8 @@ def _limit_columns(p, limits, shapes, p_step, limits_step, shapes_step):
     limit = limits[m * uint64(limits_step)]
     if not limit > float32(0):
         return
-    middles = cuda.shared.array(_SUMS, float32)
-    bigs = cuda.shared.array(_SUMS, float32)
+    middles = cuda.shared.array(_SUMS, float32, 16)
+    bigs = cuda.shared.array(_SUMS, float32, 16)
     at = leaf * uint64(shapes_step)
     begin = m * uint64(p_step) + uint64(shapes[at])
     rows, units = uint32(shapes[at + uint64(1)]), uint32(shapes[at + uint64(2)])

@@ -83,7 +83,7 @@ _TILE = """
 
 # The sums of x (less the first row) and of its centred squares, over a block.
 _MOMENTS = """
-    acc = cuda.shared.array(SHARED, float32)
+    acc = cuda.shared.array(SHARED, float32, 16)
     (k$, ...) = load(x, uint32(m * x_step + j))
     h$ = float32(0)
     s$ = float32(0)
@@ -175,7 +175,7 @@ _OPEN = """
 
 # The sums of the cotangents c and of c (x - mean), over a block.
 _COTANGENTS = """
-    acc = cuda.shared.array(SHARED, float32)
+    acc = cuda.shared.array(SHARED, float32, 16)
     sum$ = float32(0)
     second$ = float32(0)
     back = at
@@ -190,7 +190,7 @@ _COTANGENTS = """
 
 # Of layer normalisation: every row has a mean and a scale of its own.
 _ROW_COTANGENTS = """
-    acc = cuda.shared.array(SHARED, float32)
+    acc = cuda.shared.array(SHARED, float32, 16)
     sum$ = float32(0)
     second$ = float32(0)
     i = uint32(start + row)
@@ -358,7 +358,7 @@ def _finish_moments(
     count, rows, channels, span, x_step, mean_step, variance_step, rstd_step,
 ):  # fmt: skip
     """Make the statistics of sums (less the first row) and centred squares of spans of rows."""
-    acc = cuda.shared.array(_THREADS, float32)
+    acc = cuda.shared.array(_THREADS, float32, 16)
     t, m = uint32(cuda.threadIdx.x), uint32(cuda.blockIdx.y)
     lane, row = uint32(t % uint32(_COLUMNS)), uint32(t // uint32(_COLUMNS))
     width, tall = uint32(_COLUMNS), uint32(_ADDERS)
@@ -388,7 +388,7 @@ def _finish_cotangents(
     parts, rstd, dgamma, dbeta, count, channels, scaled, rstd_step, dgamma_step, dbeta_step
 ):
     """Add the parts; those of gamma are still to be scaled, or not."""
-    acc = cuda.shared.array(_THREADS, float32)
+    acc = cuda.shared.array(_THREADS, float32, 16)
     t, m = uint32(cuda.threadIdx.x), uint32(cuda.blockIdx.y)
     lane, row = uint32(t % uint32(_COLUMNS)), uint32(t // uint32(_COLUMNS))
     width, tall = uint32(_COLUMNS), uint32(_ADDERS)

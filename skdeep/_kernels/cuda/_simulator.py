@@ -85,11 +85,17 @@ class _Block:
             t.barriers += 1
 
 
-def _poisoned(shape, dtype):
-    """Return memory that shows when it is read before it was written."""
+def _poisoned(shape, dtype, alignment=0):
+    """Return memory that shows when it is read before it was written, aligned as asked for.
+
+    Memory that is not said to be aligned for vectors is not.
+    """
     dtype = np.dtype(dtype)
     poison = np.nan if dtype.kind == "f" else np.iinfo(dtype).max
-    return np.full(shape, poison, dtype)
+    size, step = int(np.prod(shape)), dtype.itemsize
+    raw = np.full(size + 2 * max(alignment, 16) // step, poison, dtype)
+    skip = -raw.ctypes.data % max(alignment, 16) // step + (0 if alignment >= 16 else 1)
+    return raw[skip : skip + size].reshape(shape)
 
 
 class _Shared:
@@ -98,12 +104,12 @@ class _Shared:
     def __init__(self, cuda):
         self._cuda = cuda
 
-    def array(self, shape, dtype):
+    def array(self, shape, dtype, alignment=None):
         thread = self._cuda.thread
         arrays, n = thread.block.shared, thread.allocated
         thread.allocated += 1
         if n == len(arrays):
-            array, races = _poisoned(shape, dtype), self._cuda.races
+            array, races = _poisoned(shape, dtype, alignment or 0), self._cuda.races
             arrays.append(array if races is None else races.watch(array, shared=True))
         return arrays[n]
 

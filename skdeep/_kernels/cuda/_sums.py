@@ -118,7 +118,7 @@ def _column_sum(
     x, out, rows, columns, per, lanes, tiles, width, x_step, row_step, out_step, chunk_step
 ):
     """Sum a chunk's rows, reading every element once."""
-    part = cuda.shared.array(_FOURS, float32)
+    part = cuda.shared.array(_FOURS, float32, 16)
     m, column, r, end, down = place(rows, per, lanes, tiles, width)
     base = uint32(uint32(m * x_step) + column)
     a0, a1, a2, a3 = float32(0), float32(0), float32(0), float32(0)
@@ -194,7 +194,7 @@ def plan_parts(plan, out):
 
 _ROW_SUM = """
 def {name}({pointers}, out, {steps}, out_step, k, rows, total, per, parts, lanes, vectors):
-    sums, lost = cuda.shared.array(THREADS, float32), cuda.shared.array(THREADS, float32)
+    sums, lost = cuda.shared.array(THREADS, float32, 16), cuda.shared.array(THREADS, float32, 16)
     t = uint32(cuda.threadIdx.x)
     together = uint32(uint32(THREADS) // lanes)
     number = uint32(uint32(uint32(cuda.blockIdx.x) * together) + uint32(t // lanes))

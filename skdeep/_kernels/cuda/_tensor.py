@@ -33,8 +33,8 @@ def bfloat16(x):
 ROUND = {"tf32": tf32, "bfloat16": bfloat16}
 
 
-#: Source text of the arguments of ``cuda.shared.array``: at a multiple of 128 bytes on a GPU.
-SHARED = "SIZE, KIND" if SIMULATED else "SIZE, KIND, 128"
+#: Source text of the arguments of ``cuda.shared.array``: at a multiple of 128 bytes.
+SHARED = "SIZE, KIND, 128"
 
 if SIMULATED:
 

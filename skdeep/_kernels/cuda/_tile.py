@@ -289,8 +289,8 @@ def _beginning(shape):
     """Say which tile, which part of k, and which outputs of the tile are the thread's."""
     across = shape.columns // shape.side // 4  # warps are 8 threads by 4
     return [
-        "a_shared = cuda.shared.array(SIZE, float32)",
-        "b_shared = cuda.shared.array(SIZE, float32)",
+        "a_shared = cuda.shared.array(SIZE, float32, 16)",
+        "b_shared = cuda.shared.array(SIZE, float32, 16)",
         "t = uint32(cuda.threadIdx.x)",
         "tile, part = uint32(cuda.blockIdx.x), uint32(cuda.blockIdx.y)",
         "batch = uint32(cuda.blockIdx.z)",

@@ -86,7 +86,7 @@ def _prelu_pullback(
     ct_step, z_step, slope_step, dz_step, parts_step, chunk_step,
 ):  # fmt: skip
     """Both gradients in one reading of `ct` and `z`: 12 bytes an element."""
-    part = cuda.shared.array(_FOURS, float32)
+    part = cuda.shared.array(_FOURS, float32, 16)
     m, column, r, end, down = place(rows, per, lanes, tiles, width)
     at_c = uint32(uint32(m * ct_step) + column)
     at_z = uint32(uint32(m * z_step) + column)

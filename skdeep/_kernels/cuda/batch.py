@@ -22,7 +22,7 @@ def block_sum(value):
 
     Pairs within a warp, then the warps' sums one by one: at most 10 + 31 roundings on a way.
     """
-    sums = cuda.shared.array(_WARPS, float32)
+    sums = cuda.shared.array(_WARPS, float32, 16)
     thread = uint32(cuda.threadIdx.x)
     for bit in (16, 8, 4, 2, 1):
         value = value + cuda.shfl_xor_sync(uint32(_ALL), value, uint32(bit))

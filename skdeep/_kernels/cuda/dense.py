@@ -48,7 +48,7 @@ def _scale_and_sum(ct, y, dz, sums, rows, columns, across, depth, activation, wr
     A thread takes four columns of every (threads / across)-th row. 12 bytes an element are moved;
     8 or, in place, 4 for the identity. The threads' sums are added in the order of a tree.
     """
-    shared = cuda.shared.array(_SUMS, float32)
+    shared = cuda.shared.array(_SUMS, float32, 16)
     t, part = uint32(cuda.threadIdx.x), uint32(cuda.blockIdx.y)
     batch, down = uint32(cuda.blockIdx.z), uint32(uint32(_THREADS) // across)
     line, c = uint32(t // across), uint32(t % across)

@@ -227,7 +227,7 @@ def _weights_source(lanes):
         ]
     return f"""
 def depthwise_weight_grad(x, ct, out, {", ".join(_W_NUMBERS)}):
-    part = cuda.shared.array({4 * THREADS}, float32)
+    part = cuda.shared.array({4 * THREADS}, float32, 16)
     t = uint32(cuda.threadIdx.x)
     c = uint32(uint32(uint32(cuda.blockIdx.x) * lanes + (t & uint32(lanes - uint32(1)))) * LANES)
     z = uint32(cuda.blockIdx.z)

@@ -191,7 +191,7 @@ def _long_rows(
     z_step, y_step, eps_step, loss_step, p_step, k, rows, vectors,
 ):  # fmt: skip
     """A block for a row: it reads the logits three times, twice of them from the caches."""
-    part = cuda.shared.array(_WARPS, float32)
+    part = cuda.shared.array(_WARPS, float32, 16)
     t, row = uint32(cuda.threadIdx.x), uint32(cuda.blockIdx.x)
     m = uint32(row // rows)
     b = uint32(row - uint32(m * rows))

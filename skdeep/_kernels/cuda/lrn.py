@@ -62,7 +62,7 @@ def _span(channels, half, count):
 @kernel("f f f f u u u u u u")
 def _respond(x, settings, y, scale, count, channels, half, x_step, y_step, scale_step):
     """y = x * scale ** -beta."""
-    stage = cuda.shared.array(_STAGE, float32)
+    stage = cuda.shared.array(_STAGE, float32, 16)
     t, m = uint32(cuda.threadIdx.x), uint32(cuda.blockIdx.y)
     i = uint32(uint32(cuda.blockIdx.x) * uint32(_THREADS) + t)
     bias, alpha, beta = settings[uint32(0)], settings[uint32(1)], settings[uint32(2)]
@@ -90,8 +90,8 @@ def _respond_back(
     ct, x, scale, settings, dx, count, channels, half, ct_step, x_step, scale_step, dx_step
 ):
     """The cotangent of x: ct s^-b - 2 a b x (sum of ct x s^(-b - 1) over the neighbours)."""
-    stage = cuda.shared.array(_STAGE, float32)
-    shares = cuda.shared.array(_STAGE, float32)
+    stage = cuda.shared.array(_STAGE, float32, 16)
+    shares = cuda.shared.array(_STAGE, float32, 16)
     t, m = uint32(cuda.threadIdx.x), uint32(cuda.blockIdx.y)
     i = uint32(uint32(cuda.blockIdx.x) * uint32(_THREADS) + t)
     alpha, beta = settings[uint32(1)], settings[uint32(2)]

@@ -39,7 +39,7 @@ _ZERO = {"f": "float32(0)", "l": "int64(0)", "b": "uint8(0)"}
 @kernel("f u u u f u u u u u", threads=THREADS, name="move_transpose")
 def _transpose(x, x_start, x_batch, x_column, out, out_start, out_batch, out_row, rows, columns):
     """Copy matrices whose columns are contiguous to where rows are, by tiles of 32 x 32."""
-    tile = cuda.shared.array(_CELLS, float32)
+    tile = cuda.shared.array(_CELLS, float32, 16)
     t = uint32(cuda.threadIdx.x)
     lane, first = uint32(t % uint32(_TILE)), uint32(t // uint32(_TILE))
     across = uint32(uint32(columns + uint32(_TILE - 1)) // uint32(_TILE))

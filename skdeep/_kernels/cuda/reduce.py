@@ -175,7 +175,7 @@ def _first(form):
 
 
 def _shared(name, kind):
-    return f"{name} = cuda.shared.array({THREADS}, {_MAKE[kind]})"
+    return f"{name} = cuda.shared.array({THREADS}, {_MAKE[kind]}, 16)"
 
 
 # ---- sums, extremes, tests --------------------------------------------------------------------
@@ -398,7 +398,7 @@ def _running(letters, form, axes):
     kind, lanes = letters[1], form[1]
     title = "_".join(["reduce", "cumsum", letters, _form_name(form), str(axes[0])])
     hop = 1 if form[0] else THREADS // lanes
-    body = [f"s = cuda.shared.array({2 * THREADS}, {_MAKE[kind]})"] if lanes > 1 else []
+    body = [f"s = cuda.shared.array({2 * THREADS}, {_MAKE[kind]}, 16)"] if lanes > 1 else []
     body += [f"carry = {_MAKE[kind]}(0)", "first = uint32(0)", "while first < m:"]
     loop = ["k = uint32(first + lane)", f"v = {_MAKE[kind]}(0)", "if live and k < m:"]
     loop += [f"    {line}" for line in _element(letters[0], kind, 1)]
