@@ -283,7 +283,10 @@ class _Plan:
         late = ((_assign, [o], [t], {}) for o, t in self.late)
         done = [
             self.lower(
-                p, [self._moved(v, arena) for v in vals], [self._moved(o, arena) for o in fresh], kw
+                p,
+                [self._moved(v, arena) for v in vals],
+                [self._moved(o, arena) for o in fresh],
+                kw,
             )
             for p, vals, fresh, kw in [*self.calls, *late]
         ]

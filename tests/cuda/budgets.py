@@ -7,6 +7,8 @@ and holds it to the committed table; ``--write`` renews the table. Neither needs
 import argparse
 import json
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from pathlib import Path
 
 from tests.cuda.machine_code import inspect, kernels
@@ -14,8 +16,9 @@ from tests.cuda.machine_code import inspect, kernels
 TABLE = Path(__file__).with_name("budgets.json")
 CAPABILITIES = ((8, 0), (9, 0))
 FOLDER = Path(__file__).parents[2] / "skdeep" / "_kernels" / "cuda"
-#: What a main loop's share of multiply-adds may not fall below, by the beginning of the name.
-SHARES = {"gemm": 0.85, "conv": 0.78}
+#: What the main loop's share of multiply-adds may not fall below, for the tiles that large
+#: products and convolutions take.
+SHARES = {"gemm_": (0.85, "128x128x16"), "conv_": (0.78, "128x128x16")}
 
 
 def catalogue():
@@ -25,6 +28,9 @@ def catalogue():
         for path in sorted(FOLDER.glob("[!_]*.py"))
         for name, kernel in kernels(path.stem).items()
     }
+
+
+_catalogue = cache(catalogue)
 
 
 def measure(kernel, capability):
@@ -50,6 +56,10 @@ def faults(name, found, allowed):
     for what, slack in (("registers", 8), ("shared", 0)):
         if found[what] > allowed[what] + slack:
             wrong.append(f"{name}: {what} {found[what]}, at most {allowed[what]} (+{slack})")
+    kind = name.partition(".")[2].partition(" ")[0]
+    for start, (share, tiles) in SHARES.items():
+        if kind.startswith(start) and kind.endswith(tiles) and found["multiply_adds"] < share:
+            wrong.append(f"{name}: only {found['multiply_adds']:.1%} multiply-adds, {share:.0%}")
     if found["multiply_adds"] < allowed["multiply_adds"] - 0.01:
         wrong.append(
             f"{name}: {found['multiply_adds']:.1%} of the main loop are multiply-adds, at least "
@@ -62,28 +72,36 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--write", action="store_true")
-    parser.add_argument("--part", default="0/1", help="which of how many parts of the table")
+    parser.add_argument("--jobs", type=int, default=2, help="processes that compile")
     options = parser.parse_args(arguments)
-    part, parts = map(int, options.part.split("/"))
     table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
-    known, wrong = catalogue(), []
-    for i, (name, kernel) in enumerate(known.items()):
-        if i % parts != part:
-            continue
-        found = {f"sm_{a}{b}": measure(kernel, (a, b)) for a, b in CAPABILITIES}
-        if options.write:
-            table[name] = found
-            continue
+    names, wrong = sorted(catalogue()), []
+    with ProcessPoolExecutor(options.jobs) as pool:
+        measured = dict(zip(names, pool.map(_measured, names), strict=True))
+    if options.write:
+        TABLE.write_text(_as_text(measured))
+        table = measured
+    for name, found in measured.items():
         if name not in table:
             wrong.append(f"{name} has no budget: run python -m tests.cuda.budgets --write")
             continue
         for arch, values in found.items():
             wrong += faults(f"{name} on {arch}", values, table[name][arch])
-    if options.write:
-        table = {name: table[name] for name in sorted(known)}
-        TABLE.write_text(json.dumps(table, indent=1) + "\n")
-    print("\n".join(wrong) or f"{len(known)} kernels within their budgets")
+    wrong += [f"{name} has a budget, but is no kernel" for name in table.keys() - set(names)]
+    print("\n".join(wrong) or f"{len(names)} kernels within their budgets")
     return bool(wrong)
+
+
+def _measured(name):
+    """Return what a kernel takes on every architecture."""
+    kernel = _catalogue()[name]
+    return {f"sm_{a}{b}": measure(kernel, (a, b)) for a, b in CAPABILITIES}
+
+
+def _as_text(table):
+    """Return the table as JSON, a kernel a line."""
+    lines = (f"{json.dumps(name)}: {json.dumps(found)}" for name, found in table.items())
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 if __name__ == "__main__":

@@ -79,9 +79,7 @@ def inspect(kernel, capability=(9, 0)):
     # A slow path of a division or a root counts as a function of no registers.
     functions = re.findall(r"REG:(\d+) STACK:(\d+) SHARED:(\d+)", usage)
     found = max(functions, key=lambda f: int(f[0]))
-    lines = [
-        (int(m[1], 16), m[2], m[3]) for m in map(_LINE.match, text.splitlines()) if m
-    ]
+    lines = [(int(m[1], 16), m[2], m[3]) for m in map(_LINE.match, text.splitlines()) if m]
     loops = []
     for at, op, rest in lines:
         target = re.search(r"0x([0-9a-f]+)", rest) if op.startswith("BRA") else None
@@ -93,9 +91,7 @@ def inspect(kernel, capability=(9, 0)):
 
 
 def _run(name, *args):
-    return subprocess.run(
-        [tool(name), *args], capture_output=True, text=True, check=True
-    ).stdout
+    return subprocess.run([tool(name), *args], capture_output=True, text=True, check=True).stdout
 
 
 def blocks_per_multiprocessor(code, threads):

@@ -132,7 +132,8 @@ def test_split_sums(gpu, monkeypatch, channels, filters, groups, members):
 
 
 @pytest.mark.parametrize(
-    ("shape", "channels"), [(conv.LARGE, 16), (conv.TALL, 16), (conv.NARROW, 16), (conv.SINGLE_NARROW, 3)]
+    ("shape", "channels"),
+    [(conv.LARGE, 16), (conv.TALL, 16), (conv.NARROW, 16), (conv.SINGLE_NARROW, 3)],
 )
 def test_tiles(gpu, monkeypatch, shape, channels):
     whole = lambda m, n, k, *args: (shape, 1, -(-k // 8) * 8)  # noqa: E731

@@ -5,6 +5,7 @@ import gc
 import numpy as np
 from cuda.bindings import driver
 
+from skdeep._kernels.cuda._compile import compile_missing
 from skdeep._kernels.cuda._copies import Pinned, Ring, download, upload
 from skdeep._kernels.cuda._graph import Run
 from skdeep._kernels.cuda._library import Context, DriverError, Mark, call, spelled, start
@@ -201,6 +202,7 @@ class Gpu:
 
     def prepare(self, launches):
         """Return ``run(steps=1)``, which makes a list of launches again and again."""
+        compile_missing((launch.kernel for launch in launches), self.capability)
         return Run(self, launches)
 
 

@@ -122,7 +122,9 @@ else:
         def add(typing, tile, a, a_from, b, b_from):
             def codegen(context, builder, sig, args):
                 starts = [
-                    pointer_to(context, builder, sig.args[i], args[i], sig.args[i + 1], args[i + 1])
+                    pointer_to(
+                        context, builder, sig.args[i], args[i], sig.args[i + 1], args[i + 1]
+                    )
                     for i in (1, 3)
                 ]
                 sums = [builder.extract_value(args[0], i) for i in range(sig.args[0].count)]
@@ -176,4 +178,3 @@ else:
             )
 
         return types.UniTuple(types.float32, 4)(tile, start), codegen
-

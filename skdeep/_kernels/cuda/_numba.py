@@ -18,7 +18,7 @@ import tempfile
 import threading
 import types as python_types
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,7 @@ if SIMULATED:
     expm1, log1p = np.expm1, np.log1p
 else:
     if not hasattr(np, "row_stack"):  # numba-cuda 0.30 asks for a name that NumPy 2.5 has dropped
-        np.row_stack = np.vstack  # type: ignore[attr-defined]
+        setattr(np, "row_stack", np.vstack)  # noqa: B010
     try:
         from numba import cuda
         from numba.cuda import dispatcher as _dispatcher
@@ -172,7 +172,8 @@ class Kernel:
     """
 
     def __init__(self, function, spec, threads, blocks=None, name=None, base=BASE):
-        self.function, self.spec, self.base = function, spec.split(), base
+        self.function, self.base = function, base
+        self.spec_text, self.spec = spec, spec.split()
         self.threads, self.blocks = threads, blocks
         self.__name__, self.__doc__ = name or function.__name__, function.__doc__
         self._loaded = {}
@@ -183,9 +184,7 @@ class Kernel:
     def __call__(self, grid, *args):
         grid = (grid,) if isinstance(grid, int | np.integer) else tuple(grid)
         if len(args) != len(self.spec):
-            raise TypeError(
-                f"{self.__name__} takes {len(self.spec)} arguments, not {len(args)}"
-            )
+            raise TypeError(f"{self.__name__} takes {len(self.spec)} arguments, not {len(args)}")
         grid = tuple(map(int, grid)) + (1,) * (3 - len(grid))
         if not all(0 < n <= limit for n, limit in zip(grid, _GRID, strict=True)):
             raise ValueError(f"{self.__name__}: a grid of {grid} blocks cannot be launched")
@@ -202,7 +201,7 @@ class Kernel:
             types.CPointer(names[word]) if word in names else numbers[word] for word in self.spec
         )
 
-    @property
+    @cached_property
     def ptx(self):
         """The PTX: one for every GPU from the base capability on."""
         bounds = (self.threads,) if self.blocks is None else (self.threads, self.blocks)
@@ -211,21 +210,39 @@ class Kernel:
                 self.function, self.signature, cc=self.base, device=False, launch_bounds=bounds
             )[0]
 
+    @property
+    def parts(self):
+        """What makes the kernel again."""
+        return (
+            self.function, self.spec_text, self.threads, self.blocks, self.__name__, self.base
+        )  # fmt: skip
+
+    def path(self, capability):
+        """Return where the machine code for a compute capability is kept."""
+        return _folder() / f"{self.__name__}-{_digest(self)}-sm{capability[0]}{capability[1]}"
+
     def cubin(self, capability, keep=True):
         """Return the machine code for a compute capability, from the disk where it is there."""
-        path = _folder() / f"{self.__name__}-{_digest(self)}-sm{capability[0]}{capability[1]}"
-        if keep:
-            with contextlib.suppress(OSError):
-                return path.read_bytes()
+        path = self.path(capability)
+        if not keep:
+            return self._compiled(capability)
+        with contextlib.suppress(OSError):
+            return path.read_bytes()
+        return self.write(capability, path)
+
+    def write(self, capability, path):
+        """Compile, write the machine code to a file and return it."""
+        code = self._compiled(capability)
+        with contextlib.suppress(OSError):  # a disk that cannot be written to
+            _replace(path, code)
+        return code
+
+    def _compiled(self, capability):
         from cuda.core import Linker, LinkerOptions, ObjectCode
 
         options = LinkerOptions(arch=f"sm_{capability[0]}{capability[1]}")
         ptx = ObjectCode.from_ptx(self.ptx.encode())
-        code = bytes(Linker(ptx, options=options).link("cubin").code)
-        if keep:
-            with contextlib.suppress(OSError):  # a disk that cannot be written to
-                _replace(path, code)
-        return code
+        return bytes(Linker(ptx, options=options).link("cubin").code)
 
     def entry(self, capability):
         """Return the name of the function in the machine code."""
@@ -303,8 +320,8 @@ def _replace(path, code):
 
 if not SIMULATED:
     from llvmlite import ir
-    from numba.cuda import cgutils
-    from numba.cuda.extending import intrinsic
+    from numba.cuda import cgutils  # noqa: F401  for intrinsics
+    from numba.cuda.extending import intrinsic  # noqa: F401  for intrinsics
 
     def pointer_to(context, builder, kind, value, offset_kind, offset):
         """Return the LLVM pointer to an element of a pointer argument or a shared array."""

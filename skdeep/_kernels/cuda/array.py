@@ -104,9 +104,7 @@ class DeviceArray:
 
     def view(self, shape, strides=None, offset=0, dtype=None):
         """Return another array in the same memory, `offset` bytes from the first element on."""
-        return DeviceArray(
-            self.buffer, self.offset + offset, shape, strides, dtype or self.dtype
-        )
+        return DeviceArray(self.buffer, self.offset + offset, shape, strides, dtype or self.dtype)
 
     def reshape(self, *shape):
         """Return the array in another shape; it is contiguous."""
@@ -163,7 +161,7 @@ def scratch(array):
 
 
 def to_pairs(values):
-    """Return float64 numbers as pairs of float32 whose sums they are (48 bits of each are kept)."""
+    """Return float64 numbers as pairs of float32 whose sums they are, to 48 bits."""
     values = np.asarray(values, np.float64)
     pairs = np.empty((*values.shape, 2), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):

@@ -6,7 +6,7 @@ typedef struct { Context *context; char *image; } Module;
 typedef struct {
     Context *context;
     char *name;
-    unsigned threads, n, bytes, offset[64], size[64], shared;
+    unsigned threads, n, bytes, offset[256], size[256], shared;
 } Function;
 
 static uint64_t number(const char *at, int bytes)
