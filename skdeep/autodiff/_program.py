@@ -250,8 +250,12 @@ def _arrays(call):
     return [*(v for v in call[1] if isinstance(v, np.ndarray)), *call[2]]
 
 
+def _lower(p, args, outs, kw):
+    return p.lower_call(args, outs, kw)
+
+
 def _plan(trace, wanted, inputs, storage=None, device=False):
-    owned, lower = trace.owned, Primitive.lower_call
+    owned, lower = trace.owned, _lower
     calls = _needed(trace.calls, {id(root(o)) for o, _ in wanted})
     if device:
         from skdeep.autodiff import _cuda
