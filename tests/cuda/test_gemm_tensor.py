@@ -140,11 +140,12 @@ def test_nan_and_infinity_stay_in_their_row_and_column(gpu, precision, ta, tb, s
     a, b = _operand(rng, 1, 8, size, ta), _operand(rng, 1, size, 8, tb)
     # what a NaN of all ones becomes when its rounding overflows must be a NaN still
     _op(a, ta)[0, 4, size - 1] = np.array(0x7FFFFFFF, np.uint32).view(np.float32)
+    _op(a, ta)[0, 5, 1] = np.array(0xFFFFFFFF, np.uint32).view(np.float32)
     _op(b, tb)[0, 0, 6] = np.inf
     out = _run(gpu, a, ta, b, tb, precision, activation="relu")
     with np.errstate(invalid="ignore"):
         expected = np.maximum(_exact(a, ta, b, tb, precision), 0)
-    assert np.isnan(expected).sum() == 8
+    assert np.isnan(expected).sum() == 16
     assert np.isinf(expected).any()
     np.testing.assert_allclose(out, expected, **TOLERANCE)
 
@@ -160,13 +161,19 @@ def test_sums_of_nothing_are_the_bias(gpu, precision):
 _COMPILED = """
 from skdeep._kernels.cuda.gemm_tensor import catalogue
 from tests.cuda.machine_code import inspect, tool
-wanted = "gemm_n_n_tf32_64x64", "gemm_n_n_bfloat16_64x64"
+# What a warp issues beside a product, which takes a tensor core six cycles or more, hides behind
+# it up to five instructions.
+wanted = {
+    "gemm_n_n_tf32_64x64": (0.1, 128), "gemm_n_n_bfloat16_64x64": (0.1, 128),
+    "gemm_t_n_tf32_256x128": (0.2, 255), "gemm_n_n_bfloat16_256x128": (0.2, 255),
+}
 for kernel in catalogue() if tool("cuobjdump") else ():
     if kernel.__name__ in wanted:
+        least, registers = wanted[kernel.__name__]
         code = inspect(kernel)
         share, length = code.main_loop("HMMA")
-        assert share >= 0.1, (kernel, share, length)
-        assert code.registers <= 128 and code.spills == code.stack == code.doubles == 0
+        assert share >= least, (kernel, share, length)
+        assert code.registers <= registers and code.spills == code.stack == code.doubles == 0
 """
 
 

@@ -324,6 +324,9 @@ COPIED = {
     "linear_pullback": lambda x: vjp(
         lambda z: linear(z, x[0].T, x[0, :, 0], activation="relu").sum(), x
     )[1](np.ones((), F))[0],
+    "linear_pullback of the identity": lambda x: vjp(
+        lambda z: linear(z, x[0].T, x[0, :, 0], activation="identity"), x
+    )[1](np.broadcast_to(x[:, :, :1], (2, 3, 3)))[0],
 }
 
 

@@ -61,7 +61,7 @@ _wait = wait_groups(0)
 
 @kernel("f f u", threads=32)
 def _copies(x, out, n):
-    memory = cuda.shared.array(160, float32)
+    memory = cuda.shared.array(160, float32, 128)
     t = uint32(cuda.threadIdx.x)
     at = uint32(t * uint32(4))
     copy4_async(memory, at, x, at, uint32(at + uint32(4)) <= n)
@@ -113,7 +113,8 @@ _matrices, _transposed = matrix_loader((0, 128)), matrix_loader((0,), transposed
 
 @kernel("f f w", threads=32)
 def _fragments(x, out, words):
-    memory, pairs = cuda.shared.array(256, float32), cuda.shared.array(128, uint32)
+    memory = cuda.shared.array(256, float32, 128)
+    pairs = cuda.shared.array(128, uint32, 128)
     t = uint32(cuda.threadIdx.x)
     for i in range(uint32(8)):
         memory[uint32(i * uint32(32) + t)] = x[uint32(i * uint32(32) + t)]
@@ -161,7 +162,7 @@ _tf32, _bfloat16 = _two_tiles["tf32"], _two_tiles["bfloat16"]
 @kernel("f f f", threads=32)
 def _multiply(a, b, out):
     """Two tiles of TF32 and two of bfloat16, from fragments in the order of lanes."""
-    memory = cuda.shared.array(512, uint32)
+    memory = cuda.shared.array(512, uint32, 128)
     t = uint32(cuda.threadIdx.x)
     i = uint32(t * uint32(8))
     store_bfloat16(

@@ -15,7 +15,7 @@ from functools import cache
 
 from skdeep._kernels.cuda._lanes import lane_function, lane_kernel
 from skdeep._kernels.cuda._numba import cuda, device, float32, kernel, sqrt, uint32
-from skdeep._kernels.cuda.array import scratch
+from skdeep._kernels.cuda.array import check_span, scratch
 from skdeep._kernels.cuda.program import blocks
 
 _THREADS = 256
@@ -308,6 +308,7 @@ class Tiling:
 
     def launch(self, name, *arrays, number=()):
         """Return the launch of a kernel on arrays that lead with the members."""
+        check_span(*arrays)
         steps = [a.step(0) for a in arrays]
         return _tile_kernel(name, self.lanes)(self.grid, *arrays, *self.numbers, *steps, *number)
 

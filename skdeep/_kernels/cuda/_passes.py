@@ -7,6 +7,7 @@ and written once, so that a pass of n arrays moves 4 n bytes an element.
 
 from skdeep._kernels.cuda._intrinsics import load4, store4
 from skdeep._kernels.cuda._numba import cuda, generated, kernel, uint32
+from skdeep._kernels.cuda.array import check_span
 from skdeep._kernels.cuda.program import blocks
 
 _THREADS = 256
@@ -75,6 +76,7 @@ class Pass:
         *arrays, out = arrays
         if not out.size:
             return []
+        check_span(*arrays, out)
         members, n = len(out), out.size // len(out)
         if all(map(self._is_one_run, self.inputs, arrays, [out] * len(arrays))):
             members, n = 1, out.size

@@ -81,9 +81,15 @@ class _Watched(np.ndarray):
     races, start = None, 0
 
     def __getitem__(self, i):
-        if not isinstance(i, slice | tuple):
+        found = super().__getitem__(i)
+        if isinstance(i, slice):  # one with an end is read as a whole
+            found.races = self.races
+            found.start = self.start + i.indices(len(self))[0] * self.itemsize
+            for k in range(len(found) if i.stop is not None else 0):
+                self.races.read(found.start + k * self.itemsize)
+        elif not isinstance(i, tuple):
             self.races.read(self._address(i))
-        return super().__getitem__(i)
+        return found
 
     def __setitem__(self, i, value):
         self.races.write(self._address(i))

@@ -5,7 +5,7 @@ import numpy as np
 from skdeep._kernels.cuda._arguments import check_array, check_number, is_number
 from skdeep._kernels.cuda._numba import cuda
 from skdeep._kernels.cuda._races import Races
-from skdeep._kernels.cuda.array import Buffer, from_pairs, to_pairs
+from skdeep._kernels.cuda.array import Buffer, Scratch, from_pairs, to_pairs
 
 
 class SimulatedGpu:
@@ -101,10 +101,12 @@ class SimulatedGpu:
 def elements(array):
     """Return a device array's elements as a NumPy array; float64 as pairs of float32."""
     data, dtype, shape, strides = array.buffer, array.dtype, array.shape, array.strides
-    data = getattr(data, "buffer", None) or data  # scratch
+    offset = array.offset
+    if isinstance(data, Scratch):
+        data, offset = data.buffer, data.start + offset
     if dtype == np.float64:
         dtype, shape, strides = np.dtype(np.float32), (*shape, 2), (*strides, 4)
-    return np.ndarray(shape, dtype, data.keep, array.offset, strides)
+    return np.ndarray(shape, dtype, data.keep, offset, strides)
 
 
 def _argument(kernel, word, value):

@@ -6,6 +6,7 @@ memory begins as NaN; a barrier that not every thread of the block reaches is an
 whether a kernel computes the right thing, not whether its threads race.
 """
 
+import sys
 from contextvars import copy_context
 from types import SimpleNamespace
 from typing import Any
@@ -19,13 +20,14 @@ class _Thread:
     """One thread of a block."""
 
     __slots__ = (
-        "greenlet", "index", "number", "allocated", "state", "value", "block", "barriers", "syncs"
+        "greenlet", "index", "number", "state", "value", "block", "barriers", "syncs", "copies"
     )  # fmt: skip
 
     def __init__(self, greenlet, index, number, block):
         self.greenlet, self.index, self.number, self.block = greenlet, index, number, block
-        self.allocated, self.state, self.value = 0, _RUNNING, None
+        self.state, self.value = _RUNNING, None
         self.barriers = self.syncs = 0
+        self.copies = [[]]  # asynchronous ones under way, by group; the last group is open
 
     def wait(self, state, value):
         """Give the scheduler a value and wait; return what it answers."""
@@ -38,7 +40,7 @@ class _Block:
     """The threads of one block, and its shared memory."""
 
     def __init__(self, index):
-        self.index, self.shared, self.threads = index, [], []
+        self.index, self.shared, self.threads = index, {}, []
 
     def run(self, body, shape, args, cuda):
         from greenlet import getcurrent, greenlet
@@ -99,19 +101,21 @@ def _poisoned(shape, dtype, alignment=0):
 
 
 class _Shared:
-    """`cuda.shared`: the n-th array that a thread asks for is the n-th of its block."""
+    """`cuda.shared`: a block has one array for every place in the source that asks for one.
+
+    So has a GPU: a device function that is called twice finds the same memory again.
+    """
 
     def __init__(self, cuda):
         self._cuda = cuda
 
     def array(self, shape, dtype, alignment=None):
-        thread = self._cuda.thread
-        arrays, n = thread.block.shared, thread.allocated
-        thread.allocated += 1
-        if n == len(arrays):
+        caller = sys._getframe(1)
+        arrays, place = self._cuda.thread.block.shared, (caller.f_code, caller.f_lasti)
+        if place not in arrays:
             array, races = _poisoned(shape, dtype, alignment or 0), self._cuda.races
-            arrays.append(array if races is None else races.watch(array, shared=True))
-        return arrays[n]
+            arrays[place] = array if races is None else races.watch(array, shared=True)
+        return arrays[place]
 
 
 class _Local:

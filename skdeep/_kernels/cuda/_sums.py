@@ -7,7 +7,7 @@ from functools import cache
 
 from skdeep._kernels.cuda._intrinsics import load4
 from skdeep._kernels.cuda._numba import cuda, device, float32, generated, kernel, uint32
-from skdeep._kernels.cuda.array import scratch
+from skdeep._kernels.cuda.array import check_span, scratch
 from skdeep._kernels.cuda.program import blocks
 
 THREADS = 256
@@ -42,6 +42,7 @@ class ColumnPlan:
     """
 
     def __init__(self, x, out, vectors, last=False, each=2):
+        check_span(x, out)
         self.members, self.rows, self.columns = x.shape
         self.width = 4 if vectors else 1
         units = blocks(self.columns, self.width)
@@ -316,6 +317,7 @@ class RowSum:
         *arrays, out = arrays
         if not out.size:
             return []
+        check_span(*arrays, out)
         xs = arrays[: self.arrays]
         total, k = out.size, xs[0].shape[2]
         vectors = k >= 4 and all(x.aligned() for x in xs)

@@ -42,17 +42,30 @@ if SIMULATED:
         to, at = int(to), int(at)
         if to % 4 or (inside and (source.ctypes.data // 4 + at) % 4):
             raise IndexError(f"a copy of 16 bytes from element {at} to word {to}")
-        for i in range(4):
-            target[to + i] = source[at + i] if inside else float32(0)
+        _start_copy(target, to, [source[at + i] if inside else float32(0) for i in range(4)])
 
     def copy1_async(target, to, source, at, inside):
-        target[int(to)] = source[int(at)] if inside else float32(0)
+        _start_copy(target, int(to), [source[int(at)] if inside else float32(0)])
+
+    def _start_copy(target, to, values):
+        """Poison what a copy will write until it is waited for: on a GPU it may be either."""
+        poison = np.nan if target.dtype.kind == "f" else np.iinfo(target.dtype).max
+        for i in range(len(values)):
+            target[to + i] = target.dtype.type(poison)
+        cuda.thread.copies[-1].append((target, to, values))
 
     def commit():
-        pass
+        cuda.thread.copies.append([])
 
     def wait_groups(pending):
-        return lambda: None
+        def wait():
+            copies = cuda.thread.copies
+            while len(copies) - 1 > pending:
+                for target, to, values in copies.pop(0):
+                    for i, value in enumerate(values):
+                        target[to + i] = value
+
+        return wait
 
     def load4_inside(source, at, inside):
         at = int(at)
@@ -137,10 +150,11 @@ else:
     _F, _B, _I, _L = ir.FloatType(), ir.IntType(1), ir.IntType(32), ir.IntType(64)
     _VOID = ir.VoidType()
 
-    def _asm(builder, result, text, constraints, args, effect=True):
+    def _asm(builder, result, text, constraints, args, effect=True, warp=False):
+        """Call inline PTX; what all lanes of a warp do together may not move behind a branch."""
         kinds = [a.type for a in args]
         code = ir.InlineAsm(ir.FunctionType(result, kinds), text, constraints, side_effect=effect)
-        return builder.call(code, args)
+        return builder.call(code, args, attrs=("convergent",) if warp else ())
 
     def _four(kind):
         return ir.LiteralStructType([kind] * 4)
@@ -285,13 +299,15 @@ else:
             def codegen(context, builder, sig, args):
                 address = _shared_address(context, builder, *_pair(sig, args, 0))
                 word = context.get_data_type(array.dtype)
-                letter = "f" if word == _F and instruction.startswith("ld.") else "r"
+                warp = instruction.startswith("ldmatrix")
+                letter = "f" if word == _F and not warp else "r"
                 raw = _four(_F if letter == "f" else _I)
                 tuples = []
                 for step in steps:
                     text = f"{instruction} {{$0, $1, $2, $3}}, [$4 + {4 * step}];"
                     constraints = ",".join([f"={letter}"] * 4 + ["r", "~{memory}"])
-                    got = _items(builder, _asm(builder, raw, text, constraints, [address]))
+                    got = _asm(builder, raw, text, constraints, [address], warp=warp)
+                    got = _items(builder, got)
                     got = [builder.bitcast(v, word) for v in got]
                     tuples.append(cgutils.pack_array(builder, got))
                 return cgutils.pack_array(builder, tuples)
@@ -319,6 +335,13 @@ else:
         "bfloat16": "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32",
     }
 
+    #: Adds half a unit of TF32, below which the tensor cores cut: the result of cvt.rna, which
+    #: takes a predicate for every value. No NaN may become a zero by its overflow.
+    _ROUND_TF32 = (
+        "{ .reg .b32 x; mov.b32 x, $1; min.u32 x, x, 0xFFFFEFFF; add.s32 $0, x, 0x1000; "
+        "max.s32 $0, $0, x; }"
+    )
+
     def multiply_add(precision, a_places, b_places):
         """Return ``product(tile, a, b)``: the tile and a warp's product of fragments.
 
@@ -340,22 +363,23 @@ else:
             value = builder.extract_value(loads, place)
             if precision == "bfloat16":
                 return value
-            text = "cvt.rna.tf32.f32 $0, $1;"
-            return _asm(builder, _I, text, "=r,f", [value], effect=False)
+            return _asm(builder, _I, _ROUND_TF32, "=&r,f", [value], effect=False)
 
         @intrinsic
         def product(typing, tile, a, b):
             def codegen(context, builder, sig, args):
                 tile, a, b = args
-                a = [register(builder, a, p) for p in a_places]
-                b = [register(builder, b, p) for p in b_places]
-                m, n = len(a) // 4, len(b) // 2
+                m, n, columns = len(a_places) // 4, len(b_places) // 2, []
                 for i in range(m):
+                    rows = [register(builder, a, p) for p in a_places[4 * i : 4 * i + 4]]
                     for j in range(n):
+                        if not i:  # rounded where it is needed first: all at once take registers
+                            pair = b_places[2 * j : 2 * j + 2]
+                            columns.append([register(builder, b, p) for p in pair])
                         at = 4 * (i * n + j)
                         c = [builder.extract_value(tile, at + q) for q in range(4)]
-                        c = [*a[4 * i : 4 * i + 4], *b[2 * j : 2 * j + 2], *c]
-                        c = _asm(builder, _four(_F), text, constraints, c, effect=False)
+                        c = [*rows, *columns[j], *c]
+                        c = _asm(builder, _four(_F), text, constraints, c, False, warp=True)
                         for q, v in enumerate(_items(builder, c)):
                             tile = builder.insert_value(tile, v, at + q)
                 return tile

@@ -32,7 +32,7 @@ gains only as far as that leaves room.
 from dataclasses import dataclass
 
 from skdeep._kernels.cuda._intrinsics import zero_tile
-from skdeep._kernels.cuda._numba import Kernel, cuda, float32, generated, uint32
+from skdeep._kernels.cuda._numba import Kernel, cuda, device, float32, generated, uint32
 from skdeep._kernels.cuda._tensor import (
     SHARED,
     WORD,
@@ -48,7 +48,7 @@ from skdeep._kernels.cuda._tensor import (
     vector_loader,
     wait_groups,
 )
-from skdeep._kernels.cuda._tile import _FIXED, Loader
+from skdeep._kernels.cuda._tile import _FIXED, Loader, load_some
 
 #: Words of shared memory that a slab has along k, two steps of ``mma.sync``.
 _WORDS = 16
@@ -129,12 +129,11 @@ def tensor_kernel(name, a, b, store, epilogue, shape):
     names = dict(
         cuda=cuda, uint32=uint32, float32=float32, min=min, commit=commit,
         wait_first=wait_groups(shape.stages - 1), wait_next=wait_groups(shape.stages - 2),
-        wait_all=wait_groups(0), copy1=copy1_async, copy4=copy4_async, load1=load1_inside,
-        load4=load4_inside, pack=store_bfloat16, store_run=store_run,
-        SIZE=shape.stages * shape.slab, KIND=WORD[shape.precision],
+        wait_all=wait_groups(0), SIZE=shape.stages * shape.slab, KIND=WORD[shape.precision],
         multiply=multiply_add(shape.precision, *(o.registers() for o in operands)),
-        zeros=zero_tile(shape.rows * shape.columns // shape.threads),
-        epilogue=epilogue.function, store_row=store.row, store_bias=store.bias,
+        zeros=zero_tile(shape.rows * shape.columns // shape.threads), load_some=load_some,
+        put=_putter(epilogue, len(_runs(operands[1])[0][1])), store_row=store.row,
+        store_bias=store.bias,
     )  # fmt: skip
     for operand in operands:
         names |= operand.names()
@@ -180,25 +179,27 @@ def _beginning(shape):
 
 def _asynchronous(operands, shape):
     """Copy slabs `stages` ahead; load the fragments of a step before the last one's products."""
-    slab, last = shape.slab, shape.slab * (shape.stages - 1)
-    lines = []
-    for s in range(shape.stages):
-        lines += _copies(operands, f"uint32({s * slab})")
+    slab, end = shape.slab, shape.slab * shape.stages
+    first = [*_copies(operands), f"at = uint32(at + uint32({slab}))"]
+    lines = ["at = uint32(0)", f"while at < uint32({end}):", *_indented(first)]
     lines += ["wait_first()", "cuda.syncthreads()", "at = uint32(0)"]
     lines += [f"{o.x}_0 = {o.fragments(0)}" for o in operands]
     loop = [f"{o.x}_1 = {o.fragments(1)}" for o in operands]
     loop += ["sums = multiply(sums, a_0, b_0)", "wait_next()", "cuda.syncthreads()"]
-    loop += _copies(operands, "at")  # the slab that every warp has read
-    loop += [f"at = uint32(0) if at == uint32({last}) else uint32(at + uint32({slab}))"]
+    loop += _copies(operands)  # to the slab that every warp has read
+    loop += [f"at = uint32(0) if at == uint32({end - slab}) else uint32(at + uint32({slab}))"]
     loop += [f"{o.x}_0 = {o.fragments(0)}" for o in operands]
     loop += ["sums = multiply(sums, a_1, b_1)", f"k0 = uint32(k0 + uint32({shape.depth}))"]
-    return [*lines, "while k0 < end:", *("    " + line for line in loop), "wait_all()"]
+    return [*lines, "while k0 < end:", *_indented(loop), "wait_all()"]
 
 
-def _copies(operands, at):
+def _indented(lines):
+    return ["    " + line for line in lines]
+
+
+def _copies(operands):
     """Begin the copies of a slab, and go on to the next."""
-    lines = [line for o in operands for line in o.copies(at)]
-    return [*lines, *_moves(operands), "commit()"]
+    return [*(o.copies() for o in operands), *_moves(operands), "commit()"]
 
 
 def _moves(operands):
@@ -209,31 +210,36 @@ def _moves(operands):
 
 def _through_registers(operands, shape):
     """Load a slab to registers while the last one is multiplied, then store it."""
-    load = [line for o in operands for line in o.loads()] + _moves(operands)
-    lines = [*load, "at = uint32(0)", *(line for o in operands for line in o.stores("at"))]
-    lines += ["cuda.syncthreads()"]
+    load = [o.loads() for o in operands] + _moves(operands)
+    store = [o.stores() for o in operands] + ["cuda.syncthreads()"]
     loop = list(load)
     for step in range(2):
         loop += [f"{o.x}_{step} = {o.fragments(step)}" for o in operands]
         loop += [f"sums = multiply(sums, a_{step}, b_{step})"]
-    loop += [f"at = uint32(uint32({shape.slab}) - at)"]
-    loop += [line for o in operands for line in o.stores("at")]
-    loop += ["cuda.syncthreads()", f"k0 = uint32(k0 + uint32({shape.depth}))"]
-    return [*lines, "while k0 < end:", *("    " + line for line in loop)]
+    loop += [f"at = uint32(uint32({shape.slab}) - at)", *store]
+    loop += [f"k0 = uint32(k0 + uint32({shape.depth}))"]
+    return [*load, "at = uint32(0)", *store, "while k0 < end:", *_indented(loop)]
 
 
 class _Operand:
-    """The lines that bring an operand's slabs to shared memory, and from there to fragments."""
+    """The lines that bring an operand's slabs to shared memory, and from there to fragments.
+
+    What is done for each of a thread's quadruples stands in device functions: numba takes the
+    square of the time for a function twice as long.
+    """
 
     def __init__(self, letter, loader, rows, warp_rows, shape):
         self.x, self.loader, self.rows, self.warp_rows = letter, loader, rows, warp_rows
         self.shape = shape
         self.begin = 0 if letter == "a" else _WORDS * shape.rows
-        self.chunks = range(rows * _WORDS // (4 * shape.threads))
-        #: Elements of a chunk of 16 bytes, loads of four elements of one, and chunks of a line.
+        #: Elements of a chunk of 16 bytes, chunks of a line, and lines from a chunk of the
+        #: thread to its next.
         self.size = 4 * shape.packed
-        self.quads = range(shape.packed)
         self.line = 4 if loader.along_k else rows // self.size
+        self.every = shape.threads // self.line
+        #: A thread's quadruples of elements: the chunk, and which of it.
+        chunks = range(rows * _WORDS // (4 * shape.threads))
+        self.quadruples = [(i, q) for i in chunks for q in range(shape.packed)]
         #: Whether rows of the tile are taken in another order.
         self.shuffled = not loader.along_k and shape.packed == 1
         #: Whether the second of four matrices is beside the first, not below: as needed for
@@ -247,10 +253,10 @@ class _Operand:
 
     def places(self):
         """Say which chunks of a slab are the thread's, and find their places."""
-        x, limit, lines = self.x, "MN"[self.x == "b"], []
+        x, limit, along_k, lines = self.x, "MN"[self.x == "b"], self.loader.along_k, []
         line, chunk = f"uint32(t // uint32({self.line}))", f"uint32(t % uint32({self.line}))"
         lines += [f"line, chunk = {line}, {chunk}"]
-        if self.loader.along_k:
+        if along_k:
             turn = "(line >> uint32(1)) & uint32(3)"
         elif self.shape.packed == 1:
             turn = "(line & uint32(3)) << uint32(1)"
@@ -260,80 +266,90 @@ class _Operand:
             f"{x}_to = uint32(line * uint32({4 * self.line}) + ((chunk ^ ({turn})) << uint32(2)))",
             f"{x}_to = uint32({x}_to + uint32({self.begin}))",
         ]
-        every = self.shape.threads // self.line  # lines from a chunk of the thread to its next
-        lines += [f"{x}_k = uint32(chunk * uint32({self.size}))"] if self.loader.along_k else []
-        for i in self.chunks:
-            there = f"uint32(line + uint32({i * every}))"
-            if not self.loader.along_k:
-                lines += [f"{x}_k{i} = {there}"]
-            for q in self.quads:
-                beside = f"uint32(chunk * uint32({self.size}) + uint32({4 * q}))"
-                r, k = (there, beside) if self.loader.along_k else (beside, there)
-                place = self._call(
-                    "place", f"uint32({x}0 + {r})", limit, f"uint32(k0 + {k})", "batch"
-                )
-                lines += [f"{x}_slot{i}_{q} = {place}"]
+        lines += [f"{x}_k = {f'uint32(chunk * uint32({self.size}))' if along_k else 'line'}"]
+        slots = []
+        for i, q in self.quadruples:
+            there = f"uint32(line + uint32({i * self.every}))"
+            beside = f"uint32(chunk * uint32({self.size}) + uint32({4 * q}))"
+            r, k = (there, beside) if along_k else (beside, there)
+            slots += [
+                self._call("place", f"uint32({x}0 + {r})", limit, f"uint32(k0 + {k})", "batch")
+            ]
+        lines += [f"{x}_slots = ({', '.join(slots)},)"]
         if self.loader.begin:
             lines += [f"{x}_step = {self._call('begin', 'k0')}"]
         return lines
 
     def moves(self):
         """Go on by one slab."""
-        x, depth, lines = self.x, f"uint32({self.shape.depth})", []
+        x, lines = self.x, []
         if self.loader.move:
-            for slot in (f"{x}_slot{i}_{q}" for i in self.chunks for q in self.quads):
-                lines.append(f"{slot} = {self._call('move', slot, depth)}")
+            lines += [f"{x}_slots = {self._call('moved', f'{x}_slots')}"]
         if self.loader.begin:
-            lines.append(f"{x}_step = {self._call('advance', f'{x}_step', depth)}")
+            depth = f"uint32({self.shape.depth})"
+            lines += [f"{x}_step = {self._call('advance', f'{x}_step', depth)}"]
         return lines
 
-    def _where(self, i, q):
-        """Say where a quadruple is: one pair of an offset and a truth, or four."""
-        x = self.x
-        k = f"{x}_k + uint32({4 * q})" if self.loader.along_k else f"{x}_k{i}"
-        k = f"uint32(next_k + {k})"
-        step = f"{x}_step" if self.loader.begin else k
-        return self._call("where", f"{x}_slot{i}_{q}", step, k, "end")
+    def _at(self):
+        """Return the arguments that say where a slab's elements are in memory."""
+        step = f"{self.x}_step" if self.loader.begin else "next_k"
+        return self.x.upper(), f"{self.x}_slots", step, f"uint32(next_k + {self.x}_k)", "end"
 
-    def _to(self, at, i):
-        """Return the word that a chunk begins at."""
-        return f"{at} + {self.x}_to + uint32({4 * i * self.shape.threads})"
-
-    def copies(self, at):
+    def copies(self):
         """Begin to copy the thread's chunks of a slab."""
-        lines, memory = [], self.x.upper()
-        for i in self.chunks:
-            lines += [f"where, to = {self._where(i, 0)}, uint32({self._to(at, i)})"]
-            if self.loader.vector:
-                lines += [f"copy4(memory, to, {memory}, where[0][0], where[0][1])"]
-            else:
-                lines += [
-                    f"copy1(memory, to + uint32({e}), {memory}, where[{e}][0], where[{e}][1])"
-                    for e in range(4)
-                ]
-        return lines
+        return self._call("copies", "memory", f"uint32(at + {self.x}_to)", *self._at())
 
     def loads(self):
         """Load the thread's elements of a slab to registers."""
-        lines, memory = [], self.x.upper()
-        for i in self.chunks:
-            for q in self.quads:
-                lines += [f"where = {self._where(i, q)}"]
-                if self.loader.vector:
-                    four = f"load4({memory}, where[0][0], where[0][1])"
-                else:
-                    each = (f"load1({memory}, where[{e}][0], where[{e}][1])" for e in range(4))
-                    four = f"({', '.join(each)})"
-                lines += [f"{self.x}_new{i}_{q} = {four}"]
-        return lines
+        return f"{self.x}_new = {self._call('loads', *self._at())}"
 
-    def stores(self, at):
+    def stores(self):
         """Round them and store them."""
-        x = self.x
-        return [
-            f"pack(memory, uint32({self._to(at, i)}), {x}_new{i}_0, {x}_new{i}_1)"
-            for i in self.chunks
-        ]
+        return f"{self.x}_stores(memory, uint32(at + {self.x}_to), {self.x}_new)"
+
+    def _function(self, name, parameters, lines):
+        """Return a device function of the parameters and the loader's numbers."""
+        x, loader = self.x, self.loader
+        arguments = ", ".join((*parameters, *(loader.arguments if name != "stores" else ())))
+        source = "\n    ".join([f"def {name}({arguments}):", *lines]) + "\n"
+        names = dict(
+            uint32=uint32, where=loader.fetch, move=loader.move, copy1=copy1_async,
+            copy4=copy4_async, load1=load1_inside, load4=load4_inside, pack=store_bfloat16,
+        )  # fmt: skip
+        return f"{x}_{name}", device(generated(source, name, names))
+
+    def _functions(self):
+        """Yield the device functions that `moves`, `copies`, `loads` and `stores` call."""
+        numbers = self.loader.arguments
+        if self.loader.move:
+            rest = ", ".join((f"uint32({self.shape.depth})", *numbers))
+            calls = (f"move(slots[{s}], {rest})" for s in range(len(self.quadruples)))
+            yield self._function("moved", ["slots"], [f"return ({', '.join(calls)},)"])
+        where, copies, loads, stores = [], [], [], []
+        for s, (i, q) in enumerate(self.quadruples):
+            k = f"uint32(k + uint32({4 * q if self.loader.along_k else i * self.every}))"
+            step = "step" if self.loader.begin else k
+            where += [f"at{s} = where({', '.join((f'slots[{s}]', step, k, 'end', *numbers))})"]
+            to = f"uint32(to + uint32({4 * i * self.shape.threads}))"
+            copies += where[-1:]
+            if self.loader.vector:
+                copies += [f"copy4(memory, {to}, X, at{s}[0][0], at{s}[0][1])"]
+                loads += [f"load4(X, at{s}[0][0], at{s}[0][1])"]
+            else:
+                copies += [
+                    f"copy1(memory, {to} + uint32({e}), X, at{s}[{e}][0], at{s}[{e}][1])"
+                    for e in range(4)
+                ]
+                each = (f"load1(X, at{s}[{e}][0], at{s}[{e}][1])" for e in range(4))
+                loads += [f"({', '.join(each)})"]
+            if q:
+                stores += [f"pack(memory, {to}, new[{s - 1}], new[{s}])"]
+        at = ["X", "slots", "step", "k", "end"]
+        if self.shape.packed == 1:
+            yield self._function("copies", ["memory", "to", *at], copies)
+        else:
+            yield self._function("loads", at, [*where, f"return ({', '.join(loads)},)"])
+            yield self._function("stores", ["memory", "to", "new"], stores)
 
     # ---- fragments -------------------------------------------------------------------------
 
@@ -405,8 +421,8 @@ class _Operand:
 
     def names(self):
         """Return what the source's names stand for."""
-        names = {f"{self.x}_where": self.loader.fetch}
-        for part in ("place", "move", "begin", "advance"):
+        names = dict(self._functions())
+        for part in ("place", "begin", "advance"):
             names[f"{self.x}_{part}"] = getattr(self.loader, part)
         for p, steps in enumerate(self._loads()):
             for step, offsets in enumerate(steps):
@@ -449,31 +465,36 @@ def _ending(a, b, store, epilogue):
             f"o{i}, has{i} = store_row(row, batch, part, {numbers}), row < M",
         ]
     tiles = b.warp_rows // 8
-    for first, places in _runs(b):
+    for r, (first, places) in enumerate(_runs(b)):
         n = len(places)
         pitch = 2 if n == 2 else 8
         lines += [
-            f"c = uint32(b0 + b_warp + uint32({first}) + four * uint32({pitch}))",
-            f"left = uint32(min(uint32(N - c), uint32({n}))) if c < N else uint32(0)",
-            "whole, single = vector != 0 and left != 0, uint32(0) if vector else left",
+            f"c{r} = uint32(b0 + b_warp + uint32({first}) + four * uint32({pitch}))",
+            f"left{r} = uint32(min(uint32(N - c{r}), uint32({n}))) if c{r} < N else uint32(0)",
+            f"bias{r} = zero, zero, zero, zero",
+            "if biased:",
+            f"    bias{r} = load_some(bias, uint32(bias_at + c{r}), c{r}, N)",
         ]
-        for e in range(n):
-            lines += [
-                f"bias{e} = zero",
-                f"if biased and left > uint32({e}):",
-                f"    bias{e} = bias[uint32(bias_at + c + uint32({e}))]",
-            ]
         for i in range(len(rows)):
-            values = []
-            for e, (tile, q) in enumerate(places):
-                number = ((i // 2) * tiles + tile) * 4 + 2 * (i % 2) + q
-                value = ", ".join((f"float32(sums[{number}] + bias{e})", *epilogue.arguments))
-                values.append(f"epilogue({value})")
-            count = f"single if has{i} else uint32(0)"
-            lines += [
-                f"store_run(C, uint32(o{i} + c), ({', '.join(values)}), has{i} and whole, {count})"
-            ]
+            numbers = [((i // 2) * tiles + tile) * 4 + 2 * (i % 2) + q for tile, q in places]
+            values = ", ".join(f"sums[{number}]" for number in numbers)
+            rest = ", ".join((f"({values})", f"bias{r}", *epilogue.arguments))
+            lines += [f"put(C, uint32(o{i} + c{r}), has{i}, left{r}, vector, {rest})"]
     return lines
+
+
+def _putter(epilogue, n):
+    """Return what adds the bias, applies the epilogue and stores the first of n columns."""
+    floats = "".join(f", {a}" for a in epilogue.arguments)
+    values = ", ".join(f"epilogue(float32(v[{e}] + b[{e}]){floats})" for e in range(n))
+    source = [
+        f"def put(C, o, has, left, vector, v, b{floats}):",
+        "    count = left if has else uint32(0)",
+        "    whole = vector != 0 and count != 0",
+        f"    store_run(C, o, ({values}), whole, uint32(0) if vector else count)",
+    ]
+    names = dict(epilogue=epilogue.function, float32=float32, uint32=uint32, store_run=store_run)
+    return device(generated("\n".join(source) + "\n", "put", names))
 
 
 def _runs(b):

@@ -23,7 +23,10 @@ class Buffer:
 
 
 class Scratch:
-    """Memory of a call that no other call reads: all calls of a program share the largest.
+    """Memory of a call that no other call reads.
+
+    All calls of a program share memory for the call that needs most. The scratches of one call
+    stand side by side in it, from `start` on: what a call's parts took knows nothing of the rest.
 
     Parameters
     ----------
@@ -32,15 +35,14 @@ class Scratch:
     """
 
     def __init__(self, device):
-        self.device, self.nbytes, self.buffer = device, 0, None
+        self.device, self.nbytes, self.buffer, self.start = device, 0, None, 0
 
-    address = property(lambda self: self.buffer.address)
+    address = property(lambda self: self.buffer.address + self.start)
 
     def take(self, shape, dtype=np.float32):
         """Return an array in it, behind those taken before."""
-        start = self.nbytes
-        array = DeviceArray(self, start, shape, None, dtype)
-        self.nbytes = start + -(-array.nbytes // 256) * 256
+        array = DeviceArray(self, self.nbytes, shape, None, dtype)
+        self.nbytes += -(-array.nbytes // 256) * 256
         return array
 
 
@@ -158,6 +160,16 @@ def contiguous(shape, dtype):
 def scratch(array):
     """Return new scratch memory on an array's device."""
     return Scratch(array.device)
+
+
+def check_span(*arrays):
+    """Refuse arrays that kernels which count in 32 bits would read and write at wrong places."""
+    for a in arrays:
+        if a.extent() * (2 if a.dtype == np.float64 else 1) >= 1 << 32:
+            raise ValueError(
+                f"an array of shape {a.shape} spans 2**32 elements or more; kernels count in 32 "
+                "bits: split it, or use a smaller batch"
+            )
 
 
 def to_pairs(values):

@@ -17,23 +17,30 @@ _ALL = 0xFFFFFFFF
 
 
 @device
+def _warp_sum(value):
+    """Return the sum of a warp's values to its threads, the same bits to all."""
+    for bit in (16, 8, 4, 2, 1):
+        value = value + cuda.shfl_xor_sync(uint32(_ALL), value, uint32(bit))
+    return value
+
+
+@device
 def block_sum(value):
     """Return the sum of a block's values to all its threads; they all call it.
 
-    Pairs within a warp, then the warps' sums one by one: at most 10 + 31 roundings on a way.
+    Pairs within a warp, then pairs of the warps' sums: at most 10 roundings on a way.
     """
     sums = cuda.shared.array(_WARPS, float32, 16)
     thread = uint32(cuda.threadIdx.x)
-    for bit in (16, 8, 4, 2, 1):
-        value = value + cuda.shfl_xor_sync(uint32(_ALL), value, uint32(bit))
-    if thread % uint32(32) == uint32(0):
+    lane = thread % uint32(32)
+    value = _warp_sum(value)
+    if lane == uint32(0):
         sums[thread // uint32(32)] = value
     cuda.syncthreads()
-    total = float32(0)
-    for i in range(uint32(cuda.blockDim.x) // uint32(32)):
-        total += sums[i]
+    value = sums[lane] if lane < uint32(cuda.blockDim.x) // uint32(32) else float32(0)
+    value = _warp_sum(value)
     cuda.syncthreads()  # before the memory is used again
-    return total
+    return value
 
 
 # ---- rows -------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from skdeep._kernels.cuda._numba import (
     uint16,
     uint32,
 )
-from skdeep._kernels.cuda.array import DeviceArray
+from skdeep._kernels.cuda.array import DeviceArray, check_span
 from skdeep._kernels.cuda.program import blocks
 
 THREADS = 256
@@ -94,11 +94,7 @@ def lowest(array):
     dtype = np.uint8 if array.dtype == np.bool_ else array.dtype
     strides = tuple(map(abs, array.strides))
     flat = array.view(array.shape, strides, back * array.itemsize, dtype)
-    if flat.extent() * (2 if dtype == np.float64 else 1) >= 1 << 32:
-        raise ValueError(
-            f"an array of shape {array.shape} spans 2**32 elements or more; kernels count in 32 "
-            "bits: split it"
-        )
+    check_span(flat)
     return flat, -back
 
 

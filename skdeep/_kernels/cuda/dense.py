@@ -125,7 +125,8 @@ def linear_pullback(ct, y, activation, dz, db):
     depth = blocks(rows, parts)
     parts = blocks(rows, depth)
     vector = all(in_vectors(x) for x in (ct, y, dz))
-    write = activation or (ct.address, ct.strides) != (dz.address, dz.strides)
+    in_place = (ct.buffer, ct.offset, ct.strides) == (dz.buffer, dz.offset, dz.strides)
+    write = activation or not in_place
     sums = db.view((members, 1, columns), (db.strides[0], 0, db.strides[1]))
     if parts > 1:
         sums = scratch(dz).take((members, parts, 4 * blocks(columns, 4)))

@@ -8,6 +8,7 @@ from skdeep._kernels.cuda import _passes, _sums
 from skdeep._kernels.cuda._intrinsics import load4, store4
 from skdeep._kernels.cuda._numba import cuda, device, float32, kernel, uint16, uint32
 from skdeep._kernels.cuda._sums import column_sums, row_sums
+from skdeep._kernels.cuda.array import check_span
 from skdeep._kernels.cuda.program import blocks, twins
 
 TWINS, twin = twins()
@@ -133,6 +134,7 @@ def concatenate(a, b, c, d, e, f, out):
     """Put the columns of up to six matrices side by side."""
     if not out.size:
         return []
+    check_span(out)
     given = [x for x in (a, b, c, d, e, f) if x.size]
     widths = [x.shape[1] for x in given]
     step = _columns_at_once(widths, *given, out)
@@ -148,6 +150,7 @@ def take_columns(x, start, out):
     """out = the columns of x from `start` on, as many as `out` has."""
     if not out.size:
         return []
+    check_span(x)
     rows, width = out.shape
     step = _columns_at_once((start, width, x.shape[1]), x, out)
     grid = blocks(out.size // step, _THREADS)
@@ -222,6 +225,7 @@ def _unpack(vectors, x, out, count, n):
 
 def _eights(wide, halves):
     """Return how many runs of eight numbers move by vectors, the grid, and the pairs' view."""
+    check_span(wide)
     n = wide.size
     count = n // 8 if wide.aligned() and halves.aligned() else 0
     # The view ends with the last whole pair; one that has none is not read.

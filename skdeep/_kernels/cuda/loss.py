@@ -19,6 +19,7 @@ from skdeep._kernels.cuda._numba import (
 )
 from skdeep._kernels.cuda._passes import Pass
 from skdeep._kernels.cuda._sums import THREADS, RowSum, power_of_two
+from skdeep._kernels.cuda.array import check_span
 from skdeep._kernels.cuda.program import blocks, twins
 
 TWINS, twin = twins()
@@ -255,6 +256,7 @@ def softmax_cross_entropy(z, labels, smoothing, loss, p):
     """loss = -sum(t log p), p = softmax(z), t = (1 - smoothing) onehot + smoothing / K."""
     if not p.size:
         return []
+    check_span(z, p)
     k, rows, total = p.shape[2], p.shape[1], loss.size
     vectors = z.aligned() and p.aligned()
     steps = [a.step(0) for a in (z, labels, smoothing, loss, p)]

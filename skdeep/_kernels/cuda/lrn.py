@@ -6,6 +6,7 @@ Bytes that move for an element: 12 forward, 16 backward.
 """
 
 from skdeep._kernels.cuda._numba import cuda, device, exp, float32, kernel, log, sqrt, uint32
+from skdeep._kernels.cuda.array import check_span
 from skdeep._kernels.cuda.program import blocks, twins
 
 TWINS, twin = twins()
@@ -122,6 +123,7 @@ def _launch(function, half, x, *arrays):
     """Return the launches of a kernel on arrays (M, rows, C), settings among them."""
     if not x.size:
         return []
+    check_span(*arrays)
     members, rows, channels = x.shape
     count, half = rows * channels, min(half, channels - 1)
     steps = [a.step(0) for a in arrays if a.ndim == 3]

@@ -314,7 +314,6 @@ def _scatter(letter, axes):
     body = [
         f"key = int64({at('weight', axes, False)})",
         f"low = uint32({at('line', axes, False)} * m)",
-        "start = low",
         "high = uint32(low + m)",
         "end = high",
         "while low < high:",
@@ -325,13 +324,18 @@ def _scatter(letter, axes):
         "        high = middle",
         f"total = {_ZERO[letter]}",
         f"at = {at('x', axes)}",
-        "more = low < end",
-        "while more:",
-        "    more = keys[low] == key",
-        "    if more:",
-        "        total = total + x[uint32(at + uint32(order[low]) * step)]",
-        "        low = uint32(low + uint32(1))",
-        "        more = low < end",
+        # The end of the run is found first: then the loads of a long one do not wait for another.
+        "first, high = low, end",
+        "if low < end and keys[low] == key:",
+        "    while low < high:",
+        "        middle = uint32(low + uint32(uint32(high - low) >> uint32(1)))",
+        "        if keys[middle] <= key:",
+        "            low = uint32(middle + uint32(1))",
+        "        else:",
+        "            high = middle",
+        "while first < low:",
+        "    total = total + x[uint32(at + uint32(order[first]) * step)]",
+        "    first = uint32(first + uint32(1))",
         f"out[{at('out', axes)}] = total",
     ]
     pointers = {"x": (letter, axes), "order": ("l", 0), "keys": ("l", 0), "out": (letter, axes)}

@@ -17,6 +17,7 @@ from skdeep._kernels.cuda._columns import (
 )
 from skdeep._kernels.cuda._lanes import lane_kernel
 from skdeep._kernels.cuda._numba import cuda, device, float32, sqrt, uint32
+from skdeep._kernels.cuda.array import check_span
 from skdeep._kernels.cuda.program import blocks, twins
 
 TWINS, twin = twins()
@@ -225,6 +226,7 @@ def _row_kernel(name, lanes):
 
 def _by_rows(x, lanes):
     """Return the grid, and rows, channels and the logarithm of the threads of a row."""
+    check_span(x)
     members, rows, channels = x.shape
     bits = min((channels // lanes - 1).bit_length(), 5)
     return (blocks(rows, _THREADS >> bits), members), (rows, channels, bits)

@@ -15,6 +15,7 @@ import numpy as np
 
 from skdeep._kernels.cuda._lanes import lane_kernel
 from skdeep._kernels.cuda._numba import cuda, device, float32, int32, uint8, uint32
+from skdeep._kernels.cuda.array import check_span
 from skdeep._kernels.cuda.program import blocks, twins
 
 TWINS, twin = twins()
@@ -272,6 +273,7 @@ def _launches(name, by, **arrays):
     images = [a for key, a in arrays.items() if _is_image(key)]
     if not arrays["out"].size:
         return []
+    check_span(*images)
     index = arrays.get("index")
     places = "uint8" if index is None else index.dtype.name
     lanes = 1 if name == "pool_take" else _lanes(channels, images, index)

@@ -7,6 +7,7 @@ by its address. Between `push` and `pull` the device's side is the one that coun
 
 from bisect import bisect_right
 from importlib import import_module
+from itertools import accumulate
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
@@ -106,17 +107,16 @@ class Mirror:
             twin = find_twin(function)
             args = [self.of(a) if isinstance(a, np.ndarray) else a for a in args]
             options = {"precision": self.precision} if twin.precision else {}
-            launches += twin(*args, **options)
-        for launch in launches:
-            scratches += [
-                a.buffer
-                for a in launch.args
-                if isinstance(a, DeviceArray) and isinstance(a.buffer, Scratch)
-            ]
-        if scratches:
-            shared = self.device.allocate(max(s.nbytes for s in scratches))
-            for s in scratches:
-                s.buffer = shared
+            made = twin(*args, **options)
+            launches += made
+            scratches.append(_scratches(made))
+        nbytes = max((sum(s.nbytes for s in found) for found in scratches), default=0)
+        if nbytes:
+            shared = self.device.allocate(nbytes)
+            for found in scratches:
+                ends = accumulate(s.nbytes for s in found)
+                for s, end in zip(found, ends, strict=True):
+                    s.buffer, s.start = shared, end - s.nbytes
         run = self.device.prepare(launches)
         run.keep = self, calls
         return run
@@ -140,6 +140,12 @@ class _NOWHERE:
 
     def __init__(self, device):
         self.device = device
+
+
+def _scratches(launches):
+    """Return the scratch memory of a call's launches, each once."""
+    arrays = [a for launch in launches for a in launch.args if isinstance(a, DeviceArray)]
+    return list({id(a.buffer): a.buffer for a in arrays if isinstance(a.buffer, Scratch)}.values())
 
 
 def _root(a):

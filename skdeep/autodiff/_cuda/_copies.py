@@ -1,7 +1,5 @@
 """Primitives of compiled kernels whose arguments have another layout: they are copied first."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from skdeep._kernels.cpu._numba import Variant
@@ -11,28 +9,6 @@ from skdeep._kernels.cuda.program import Twin, Untranslatable, find_twin
 from skdeep.autodiff._cuda import _BOUND, bind
 from skdeep.autodiff._storage import root
 from skdeep.autodiff._trace import Primitive, unwritten
-
-
-def after(array, launches, others):
-    """Return launches, then others whose scratch memory is to stand behind the array's.
-
-    Two calls that know nothing of each other would both take scratch memory from its beginning.
-    """
-    if not isinstance(array.buffer, Scratch):
-        return launches + others
-    mine, moved = array.buffer, {}
-
-    def place(a):
-        if not isinstance(a, DeviceArray) or not isinstance(a.buffer, Scratch):
-            return a
-        if a.buffer is mine:
-            return a
-        start = moved.setdefault(a.buffer, mine.nbytes)
-        if start == mine.nbytes:
-            mine.nbytes += a.buffer.nbytes
-        return DeviceArray(mine, start + a.offset, a.shape, a.strides, a.dtype)
-
-    return launches + [replace(one, args=tuple(map(place, one.args))) for one in others]
 
 
 def _lower(p, args, outs, **kw):
@@ -107,9 +83,7 @@ class _Plan:
             else:
                 back += move.copy(ready[i], a)
         args = [ready[view] if i is None else ready[i].view(*view) for i, view in self.arguments]
-        others = self.twin(*args, **options)
-        mine = next((a for a in ready if isinstance(a, DeviceArray) and a.buffer is s), None)
-        return (launches + others if mine is None else after(mine, launches, others)) + back
+        return launches + self.twin(*args, **options) + back
 
 
 def bind_all():

@@ -8,7 +8,6 @@ from skdeep._kernels.cuda.array import Scratch
 from skdeep._kernels.cuda.broadcast import fill, merge
 from skdeep._kernels.cuda.program import Twin, Untranslatable
 from skdeep.autodiff._cuda import bind
-from skdeep.autodiff._cuda._copies import after
 
 
 def _stack(a, lead, s):
@@ -60,11 +59,9 @@ def _product(ta, tb):
         target = out if out.is_contiguous else s.take(out.shape, out.dtype)
         count = int(np.prod(lead, dtype=np.int64))
         stack = target.view((count, *out.shape[-2:]))
-        others = gemm.multiply(a, int(turn_a), b, int(turn_b), stack, precision=precision)
-        copies = [*first, *second, *third, *fourth]
+        product = gemm.multiply(a, int(turn_a), b, int(turn_b), stack, precision=precision)
         back = [] if target is out else move.copy(target, out)
-        mine = next((x for x in (a, b, target) if x.buffer is s), None)
-        return (copies + others if mine is None else after(mine, copies, others)) + back
+        return [*first, *second, *third, *fourth, *product, *back]
 
     return launches
 

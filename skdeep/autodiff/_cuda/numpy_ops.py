@@ -239,7 +239,7 @@ def _lower_count(args, outs, axis, keepdims):
         if x.dtype != np.bool_:
             truth = scratch(out).take(x.shape, np.bool_)
             made = move.copy(x, truth)
-        return _copies.after(truth, made, reduce.reduction("sum", truth, axis, out))
+        return made + reduce.reduction("sum", truth, axis, out)
 
     return _twin("count_nonzero", launches, args[0], outs[0])
 
