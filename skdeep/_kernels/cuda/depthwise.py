@@ -73,7 +73,7 @@ def _correlate_source():
         ]
     return f"""
 def depthwise(x, w_, bias, out, {", ".join(_NUMBERS)}, floor):
-    i = uint32(cuda.blockIdx.x) * uint32({THREADS}) + uint32(cuda.threadIdx.x)
+    i = uint32(uint32(cuda.blockIdx.x) * uint32({THREADS}) + uint32(cuda.threadIdx.x))
     m = uint32(cuda.blockIdx.z)
     if i < total:
         q = uint32(i // units)

@@ -193,13 +193,13 @@ def _add_kernel(epilogue):
 
     def add(parts, bias, out, rows, columns, groups, n_parts, row, item, bias_item, biased, vector,
             floor):  # fmt: skip
-        i = uint32(cuda.blockIdx.x) * uint32(_ADDING) + uint32(cuda.threadIdx.x)
+        i = uint32(uint32(cuda.blockIdx.x) * uint32(_ADDING) + uint32(cuda.threadIdx.x))
         batch = uint32(cuda.blockIdx.z)
         r, c = uint32(i // groups), uint32(uint32(i % groups) * uint32(4))
         if r >= rows:
             return
         slab = uint32(rows * groups * uint32(4))
-        at = uint32(batch * n_parts * slab + uint32(i) * uint32(4))
+        at = uint32(batch * n_parts * slab + i * uint32(4))
         v = load4(parts, at)
         s0, s1, s2, s3 = v
         p = uint32(1)
