@@ -37,10 +37,11 @@ def test_kernels_in_the_simulator():
     print(out.splitlines()[-1])
 
 
-def test_kernels_compile_within_their_budgets():
+@pytest.mark.parametrize("which", [(), pytest.param(("--all",), marks=pytest.mark.slow)])
+def test_kernels_compile_within_their_budgets(which):
     pytest.importorskip("cuda.core")
     from tests.cuda.machine_code import tool
 
     if tool("cuobjdump") is None:
         pytest.skip("needs CUDA's disassembler cuobjdump")
-    run("-m", "tests.cuda.budgets", "--check")
+    run("-m", "tests.cuda.budgets", "--check", *which)

@@ -74,11 +74,8 @@ def inspect(kernel, capability=(9, 0)):
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(kernel.cubin(capability))
         file.flush()
-        usage = _run("cuobjdump", "-res-usage", file.name)
+        found = _usage(file.name)
         text = _run("cuobjdump", "-sass", file.name)
-    # A slow path of a division or a root counts as a function of no registers.
-    functions = re.findall(r"REG:(\d+) STACK:(\d+) SHARED:(\d+)", usage)
-    found = max(functions, key=lambda f: int(f[0]))
     lines = [(int(m[1], 16), m[2], m[3]) for m in map(_LINE.match, text.splitlines()) if m]
     loops = []
     for at, op, rest in lines:
@@ -87,7 +84,22 @@ def inspect(kernel, capability=(9, 0)):
             start = int(target[1], 16)
             loops.append(collections.Counter(o for a, o, _ in lines if start <= a <= at))
     loops.sort(key=lambda c: -sum(c.values()))
-    return Code(*map(int, found), collections.Counter(o for _, o, _ in lines), loops)
+    return Code(*found, collections.Counter(o for _, o, _ in lines), loops)
+
+
+def usage(kernel, capability=(9, 0)):
+    """Return a kernel's registers, bytes of stack and of shared memory."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(kernel.cubin(capability))
+        file.flush()
+        return _usage(file.name)
+
+
+def _usage(file):
+    # A slow path of a division or a root counts as a function of no registers.
+    text = _run("cuobjdump", "-res-usage", file)
+    functions = re.findall(r"REG:(\d+) STACK:(\d+) SHARED:(\d+)", text)
+    return tuple(map(int, max(functions, key=lambda f: int(f[0]))))
 
 
 def _run(name, *args):
