@@ -46,8 +46,14 @@ def compile_missing(kernels, capability):
             with tempfile.TemporaryFile() as given:
                 given.write(cloudpickle.dumps(part))
                 given.seek(0)
-                quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                running.append(subprocess.Popen(command, stdin=given, env=environment, **quiet))
+                worker = subprocess.Popen(
+                    command,
+                    stdin=given,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env=environment,
+                )
+            running.append(worker)
         for worker in running:
             worker.wait()
     finally:
