@@ -1,10 +1,10 @@
 """Which device an estimator's `device` means, and whether a GPU pays."""
 
-import re
 import warnings
 
 import numpy as np
 
+from skdeep._kernels.cuda.devices import named
 from skdeep.autodiff._target import HOST, Device
 
 #: Products and convolutions multiply in these at least; a GPU's tensor cores in the latter two.
@@ -18,7 +18,7 @@ def check_device(device, dtype):
     """Refuse what `device` cannot mean, before any work."""
     if device in ("cpu", "auto"):
         return
-    if not re.fullmatch(r"cuda(:\d+)?", device):
+    if named(device) is None:
         raise ValueError(
             f"device={device!r} is no device: use 'cpu', 'auto', 'cuda', or 'cuda:1' for the "
             "second GPU"

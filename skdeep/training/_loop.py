@@ -161,8 +161,8 @@ class Trainer:
         end : callable, optional
             ``end(epoch)`` is called after each epoch; a true result stops all members.
         """
-        self._resume()
         self.prepare()
+        self._resume()
         threads = min(self.settings.n_jobs, len(self.sources))
         try:
             if threads > 1:
@@ -183,21 +183,24 @@ class Trainer:
         if not self.target.is_device:
             return
         b = self.buffers
-        kept = [self.network.data, self.network.state_data, b.counters, *b.slots]
         # The gradients, too: gaps between leaves are never written, and count in a norm.
         fixed = [b.grads, b.rates, b.hyper, b.penalties, b.limits, b.seeds, b.penalty, b.totals]
-        arrays = [*kept, *fixed]
+        arrays = [*self._kept, *fixed]
         for source in self.sources:
             arrays += source.arrays
         self.target.include(*arrays)
-        self.target.push(*kept)  # a resumed training has changed them
         for step, source in zip(self.steps, self.sources, strict=True):
             step.prepare(min(self.settings.batch_size, len(source)))
 
+    @property
+    def _kept(self):
+        """The arrays that a training leaves behind."""
+        b = self.buffers
+        return [self.network.data, self.network.state_data, b.counters, *b.slots]
+
     def _pull(self):
         """Bring what a training leaves behind from where it ran."""
-        b = self.buffers
-        self.target.pull(self.network.data, self.network.state_data, b.counters, *b.slots)
+        self.target.pull(*self._kept)
 
     # ---- epochs --------------------------------------------------------------------------------
 
@@ -364,6 +367,7 @@ class Trainer:
         arrays, meta = self.found
         for name, target in self._arrays().items():
             target[...] = arrays[name]
+        self.target.push(*self._kept, self.buffers.seeds)
         self.messages[:] = meta["messages"]
         for mine, theirs in zip(self.progress, meta["progress"], strict=True):
             mine.__dict__.update(replace(Progress(), **theirs).__dict__)

@@ -3,8 +3,8 @@
 from skdeep._kernels.cpu.augment import BRIGHTNESS, CONTRAST, HUE, SATURATION
 from skdeep._kernels.cuda._augment_draw import drawn_number, floor, less_one, row_of
 from skdeep._kernels.cuda._numba import cuda, device, float32, kernel, uint32, uint64
+from skdeep._kernels.cuda._sums import block_sum
 from skdeep._kernels.cuda.array import scratch
-from skdeep._kernels.cuda.batch import block_sum
 from skdeep._kernels.cuda.program import blocks
 
 _THREADS = 256

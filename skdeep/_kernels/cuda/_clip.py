@@ -9,8 +9,8 @@ import numpy as np
 
 from skdeep._kernels.cuda._intrinsics import load4, store4
 from skdeep._kernels.cuda._numba import cuda, device, float32, kernel, sqrt, uint32, uint64
+from skdeep._kernels.cuda._sums import block_sum
 from skdeep._kernels.cuda.array import scratch
-from skdeep._kernels.cuda.batch import block_sum
 from skdeep._kernels.cuda.program import blocks
 
 _THREADS, _WARPS = 256, 8

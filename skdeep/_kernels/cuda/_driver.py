@@ -202,7 +202,8 @@ class Gpu:
 
     def prepare(self, launches):
         """Return ``run(steps=1)``, which makes a list of launches again and again."""
-        compile_missing((launch.kernel for launch in launches), self.capability)
+        new = (k for k in (x.kernel for x in launches) if self.index not in k._loaded)
+        compile_missing(new, self.capability)
         return Run(self, launches)
 
 

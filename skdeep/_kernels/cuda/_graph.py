@@ -9,6 +9,7 @@ from cuda.bindings import driver
 
 from skdeep._kernels.cuda._arguments import check_array, check_number, is_number
 from skdeep._kernels.cuda._library import DriverError, Mark, call, spelled
+from skdeep._kernels.cuda._numba import entry
 
 #: From so many kernels on a graph is made: fewer are launched as fast one by one.
 _FEW = 3
@@ -30,8 +31,9 @@ def load(gpu, kernel):
                 f"{spelled(kernel.base)}, but {gpu!r} has {spelled(gpu.capability)}"
             )
         with gpu.context:
-            module = call("cuModuleLoadData", kernel.cubin(gpu.capability))
-            function = call("cuModuleGetFunction", module, kernel.entry(gpu.capability))
+            code = kernel.cubin(gpu.capability)
+            module = call("cuModuleLoadData", code)
+            function = call("cuModuleGetFunction", module, entry(code))
             dynamic = getattr(kernel, "dynamic_shared", 0)
             if dynamic > _SHARED:
                 kind = driver.CUfunction_attribute

@@ -172,8 +172,7 @@ class Kernel:
     """
 
     def __init__(self, function, spec, threads, blocks=None, name=None, base=BASE):
-        self.function, self.base = function, base
-        self.spec_text, self.spec = spec, spec.split()
+        self.function, self.spec, self.base = function, spec.split(), base
         self.threads, self.blocks = threads, blocks
         self.__name__, self.__doc__ = name or function.__name__, function.__doc__
         self._loaded = {}
@@ -213,9 +212,8 @@ class Kernel:
     @property
     def parts(self):
         """What makes the kernel again."""
-        return (
-            self.function, self.spec_text, self.threads, self.blocks, self.__name__, self.base
-        )  # fmt: skip
+        spec = " ".join(self.spec)
+        return self.function, spec, self.threads, self.blocks, self.__name__, self.base
 
     def path(self, capability):
         """Return where the machine code for a compute capability is kept."""
@@ -244,12 +242,12 @@ class Kernel:
         ptx = ObjectCode.from_ptx(self.ptx.encode())
         return bytes(Linker(ptx, options=options).link("cubin").code)
 
-    def entry(self, capability):
-        """Return the name of the function in the machine code."""
-        # Mangled names begin with _Z; the others are slow paths of a division or a root.
-        code = self.cubin(capability)
-        at = code.index(b".text._Z") + len(b".text.")
-        return code[at : code.index(b"\0", at)]
+
+def entry(code):
+    """Return the name of the function in a kernel's machine code."""
+    # Mangled names begin with _Z; the others are slow paths of a division or a root.
+    at = code.index(b".text._Z") + len(b".text.")
+    return code[at : code.index(b"\0", at)]
 
 
 #: The most blocks of a grid, by axis.

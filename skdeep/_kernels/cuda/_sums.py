@@ -62,6 +62,38 @@ class ColumnPlan:
 
 
 @device
+def lanes_sum(value, lanes):
+    """Return the sum of the values of neighbouring lanes, a power of two, the same bits to all."""
+    d = uint32(lanes // uint32(2))
+    while d > uint32(0):
+        value += cuda.shfl_xor_sync(uint32(0xFFFFFFFF), value, d)
+        d = uint32(d // uint32(2))
+    return value
+
+
+@device
+def block_sum(value):
+    """Return the sum of a block's values to all its threads; they all call it.
+
+    Pairs within a warp, then pairs of the warps' sums: at most 10 roundings on a way.
+    """
+    sums = cuda.shared.array(32, float32, 16)
+    thread = uint32(cuda.threadIdx.x)
+    lane = thread % uint32(32)
+    value = lanes_sum(value, uint32(32))
+    if lane == uint32(0):
+        sums[thread // uint32(32)] = value
+    cuda.syncthreads()
+    value = sums[lane] if lane < uint32(cuda.blockDim.x) // uint32(32) else float32(0)
+    value = lanes_sum(value, uint32(32))
+    cuda.syncthreads()  # before the memory is used again
+    return value
+
+
+# ---- rows -------------------------------------------------------------------------------------
+
+
+@device
 def place(rows, per, lanes, tiles, width):
     """Return a thread's member, first column, first row, the end of its rows, and their step."""
     t, tile = uint32(cuda.threadIdx.x), uint32(cuda.blockIdx.x)

@@ -1,49 +1,18 @@
 """Minibatches: gathering rows, weights, counters and the running sum of the loss.
 
 See the module of the CPU for what the counters are. Sums are made by one block, in an order that
-the number of rows decides; `block_sum` is for every module.
+the number of rows decides.
 """
 
 from skdeep._kernels.cuda._intrinsics import load4, store4
 from skdeep._kernels.cuda._numba import cuda, device, float32, int64, kernel, uint32, uint64
+from skdeep._kernels.cuda._sums import block_sum
 from skdeep._kernels.cuda.program import blocks, twins
 
 TWINS, twin = twins()
 _THREADS = 256
 #: The threads of a block that sums alone: it waits for memory, the more of it at once the better.
 _SUMMING = 1024
-_WARPS = 32
-_ALL = 0xFFFFFFFF
-
-
-@device
-def _warp_sum(value):
-    """Return the sum of a warp's values to its threads, the same bits to all."""
-    for bit in (16, 8, 4, 2, 1):
-        value = value + cuda.shfl_xor_sync(uint32(_ALL), value, uint32(bit))
-    return value
-
-
-@device
-def block_sum(value):
-    """Return the sum of a block's values to all its threads; they all call it.
-
-    Pairs within a warp, then pairs of the warps' sums: at most 10 roundings on a way.
-    """
-    sums = cuda.shared.array(_WARPS, float32, 16)
-    thread = uint32(cuda.threadIdx.x)
-    lane = thread % uint32(32)
-    value = _warp_sum(value)
-    if lane == uint32(0):
-        sums[thread // uint32(32)] = value
-    cuda.syncthreads()
-    value = sums[lane] if lane < uint32(cuda.blockDim.x) // uint32(32) else float32(0)
-    value = _warp_sum(value)
-    cuda.syncthreads()  # before the memory is used again
-    return value
-
-
-# ---- rows -------------------------------------------------------------------------------------
 
 
 @device

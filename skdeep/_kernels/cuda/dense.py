@@ -4,7 +4,7 @@ from skdeep._kernels.cpu.dense import FUSED_ACTIVATIONS
 from skdeep._kernels.cuda._intrinsics import load4, store4
 from skdeep._kernels.cuda._numba import cuda, float32, kernel, uint32
 from skdeep._kernels.cuda._tile import load_some, store_some
-from skdeep._kernels.cuda.array import scratch
+from skdeep._kernels.cuda.array import check_span, scratch
 from skdeep._kernels.cuda.gemm import in_vectors, multiply
 from skdeep._kernels.cuda.program import blocks, twins
 
@@ -118,7 +118,7 @@ def _split(members, rows, columns, multiprocessors):
 def linear_pullback(ct, y, activation, dz, db):
     """dz = ct * slope(y); db = dz summed over the batch, in a fixed order."""
     members, rows, columns = dz.shape
-    _check_size(ct, y, dz)
+    check_span(ct, y, dz)
     if not db.size:
         return []
     across, parts = _split(members, rows, columns, dz.device.multiprocessors)
@@ -145,9 +145,3 @@ def linear_pullback(ct, y, activation, dz, db):
         sums.step(1), sums.step(0), 0, 0, 0, 0, 0, db.step(0),
     )  # fmt: skip
     return [first, last]
-
-
-def _check_size(*arrays):
-    for x in arrays:
-        if x.extent() >= 2**32:
-            raise ValueError(f"an array of {x.shape}: dense layers take less than 2**32 elements")

@@ -75,6 +75,12 @@ def _capabilities():
     return capabilities()
 
 
+def named(device):
+    """Return the number that "cuda" or "cuda:1" says; None where it says none."""
+    found = re.fullmatch(r"cuda(?::(\d+))?", device) if isinstance(device, str) else None
+    return int(found[1] or 0) if found else None
+
+
 def parse(device):
     """Return the number of the GPU that "cuda" or "cuda:1" names; None for "cpu".
 
@@ -87,15 +93,15 @@ def parse(device):
     """
     if device == "cpu":
         return None
-    found = re.fullmatch(r"cuda(?::(\d+))?", device) if isinstance(device, str) else None
-    if not found:
+    index = named(device)
+    if index is None:
         raise ValueError(
             f"device={device!r} is no device: use 'cpu', 'cuda', or 'cuda:1' for the second GPU"
         )
     why = explain()
     if why:
         raise RuntimeError(f"device={device!r} is not available, because {why}; or use 'cpu'")
-    index, n = int(found[1] or 0), count()
+    n = count()
     if index >= n:
         last = "'cuda'" if n == 1 else f"'cuda:0' to 'cuda:{n - 1}'"
         raise RuntimeError(f"device={device!r} is not here: this machine has {n} GPU(s), {last}")

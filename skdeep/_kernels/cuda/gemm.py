@@ -34,7 +34,7 @@ from skdeep._kernels.cuda._tile import (
     tile_kernel,
     tile_launch,
 )
-from skdeep._kernels.cuda.array import scratch
+from skdeep._kernels.cuda.array import check_span, scratch
 from skdeep._kernels.cuda.program import blocks
 
 # ---- operands ---------------------------------------------------------------------------------
@@ -378,9 +378,9 @@ def _check(a, ta, b, tb, out, bias):
     if not fits:
         shapes = f"{a.shape} by {b.shape} (transposed: {bool(ta)}, {bool(tb)}) to {out.shape}"
         raise ValueError(f"a product of {shapes}, bias {bias and bias.shape}: they do not fit")
-    for x in (a, b, out) if bias is None else (a, b, out, bias):
-        if x.extent() >= 2**32:
-            raise ValueError(f"a matrix of {x.shape}: products take less than 2**32 elements")
+    matrices = (a, b, out) if bias is None else (a, b, out, bias)
+    check_span(*matrices)
+    for x in matrices:
         if x.shape[-1] > 1 and x.strides[-1] != x.itemsize:
             raise ValueError(f"a matrix with strides {x.strides}: its rows must have no gaps")
 

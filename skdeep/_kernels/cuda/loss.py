@@ -18,7 +18,7 @@ from skdeep._kernels.cuda._numba import (
     uint32,
 )
 from skdeep._kernels.cuda._passes import Pass
-from skdeep._kernels.cuda._sums import THREADS, RowSum, power_of_two
+from skdeep._kernels.cuda._sums import THREADS, RowSum, lanes_sum, power_of_two
 from skdeep._kernels.cuda.array import check_span
 from skdeep._kernels.cuda.program import blocks, twins
 
@@ -42,16 +42,6 @@ def _largest_of(v, lanes):
 
 
 @device
-def _sum_of(v, lanes):
-    """Return the sum of the values of neighbouring lanes."""
-    d = uint32(lanes // uint32(2))
-    while d > uint32(0):
-        v += cuda.shfl_xor_sync(uint32(0xFFFFFFFF), v, d)
-        d = uint32(d // uint32(2))
-    return v
-
-
-@device
 def _true_logit(z, at, k, label):
     """Return the logit of the label, NaN where there is no such class."""
     return z[uint32(at + uint32(label))] if label >= 0 and label < k else _NAN
@@ -70,7 +60,7 @@ def _loss(t, total, gaps, eps, k):
 
 _NAMES = dict(
     cuda=cuda, uint32=uint32, float32=float32, exp=exp, load4=load4, store4=store4,
-    _LOWEST=_LOWEST, _largest_of=_largest_of, _sum_of=_sum_of, _true_logit=_true_logit,
+    _LOWEST=_LOWEST, _largest_of=_largest_of, lanes_sum=lanes_sum, _true_logit=_true_logit,
     _loss=_loss,
 )  # fmt: skip
 
@@ -95,8 +85,8 @@ def {name}(z, labels, smoothing, loss, p, z_step, y_step, eps_step, loss_step, p
     top = _largest_of(top, lanes)
     total, gaps = float32(0), float32(0)
     {exponentials}
-    total = _sum_of(total, lanes)
-    gaps = _sum_of(gaps, lanes)
+    total = lanes_sum(total, lanes)
+    gaps = lanes_sum(gaps, lanes)
     if live:
         to = uint32(uint32(m * p_step) + uint32(b * k))
         scale = float32(1) / total
@@ -173,7 +163,7 @@ def _largest_of_block(v, part):
 
 @device
 def _sum_of_block(v, part):
-    v = _sum_of(v, uint32(32))
+    v = lanes_sum(v, uint32(32))
     t = uint32(cuda.threadIdx.x)
     if uint32(t & uint32(31)) == uint32(0):
         part[uint32(t >> uint32(5))] = v

@@ -16,7 +16,8 @@ from skdeep._kernels.cuda._columns import (
     tilings,
 )
 from skdeep._kernels.cuda._lanes import lane_kernel
-from skdeep._kernels.cuda._numba import cuda, device, float32, sqrt, uint32
+from skdeep._kernels.cuda._numba import cuda, float32, sqrt, uint32
+from skdeep._kernels.cuda._sums import lanes_sum
 from skdeep._kernels.cuda.array import check_span
 from skdeep._kernels.cuda.program import blocks, twins
 
@@ -193,16 +194,6 @@ def layer_pull(
 """  # fmt: skip
 
 
-@device
-def _row_sum(s, width):
-    """Return the sum of the values of neighbouring threads, `width` (a power of 2) of them."""
-    d = uint32(width >> uint32(1))
-    while d > uint32(0):
-        s += cuda.shfl_xor_sync(uint32(0xFFFFFFFF), s, d)
-        d = uint32(d >> uint32(1))
-    return s
-
-
 _ROW_SOURCES = {
     "layer_norm": ("f f f f f f f f", _LAYER_NORM),
     "layer_pull": ("f f f f f f", _LAYER_PULL),
@@ -218,7 +209,7 @@ def _row_kernel(name, lanes):
         "uint32": uint32,
         "float32": float32,
         "sqrt": sqrt,
-        "row_sum": _row_sum,
+        "row_sum": lanes_sum,
         "THREADS": _THREADS,
     }
     return lane_kernel(arrays + " u" * (3 + steps), source, name, lanes, known)

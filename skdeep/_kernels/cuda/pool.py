@@ -94,7 +94,7 @@ _RANGE = """
     s, e = uint32(start[r]), uint32(start[uint32(r + uint32(1))])
 """
 
-# Beyond the end of a row its last position stands in.
+# Four positions and what x has there. Beyond the end of a row its last position stands in.
 _FOUR = """
         last = uint32(e - uint32(1))
         k1, k2, k3 = uint32(k + uint32(1)), uint32(k + uint32(2)), uint32(k + uint32(3))
@@ -105,6 +105,10 @@ _FOUR = """
         p1 = uint32(uint32(place[k1]) * channels + j)
         p2 = uint32(uint32(place[k2]) * channels + j)
         p3 = uint32(uint32(place[k3]) * channels + j)
+        (a$, ...) = load(x, uint32(x_at + p0))
+        (b$, ...) = load(x, uint32(x_at + p1))
+        (c$, ...) = load(x, uint32(x_at + p2))
+        (d$, ...) = load(x, uint32(x_at + p3))
 """
 
 _NEXT = """
@@ -121,10 +125,6 @@ _MAX_POOL = """
     k = s
     while k < e:
 """ + _FOUR + """
-        (a$, ...) = load(x, uint32(x_at + p0))
-        (b$, ...) = load(x, uint32(x_at + p1))
-        (c$, ...) = load(x, uint32(x_at + p2))
-        (d$, ...) = load(x, uint32(x_at + p3))
         take$ = wins(a$, best$)
         number$, best$ = k if take$ else number$, a$ if take$ else best$
         take$ = wins(b$, best$)
@@ -146,10 +146,6 @@ _UNPOOL = """
     k = s
     while k < e:
 """ + _FOUR + """
-        (a$, ...) = load(x, uint32(x_at + p0))
-        (b$, ...) = load(x, uint32(x_at + p1))
-        (c$, ...) = load(x, uint32(x_at + p2))
-        (d$, ...) = load(x, uint32(x_at + p3))
         (na$, ...) = places(index, uint32(index_at + p0))
         (nb$, ...) = places(index, uint32(index_at + p1))
         (nc$, ...) = places(index, uint32(index_at + p2))
@@ -190,10 +186,6 @@ _COMBINE = """
     k = s
     while k < e:
 """ + _FOUR + """
-        (a$, ...) = load(x, uint32(x_at + p0))
-        (b$, ...) = load(x, uint32(x_at + p1))
-        (c$, ...) = load(x, uint32(x_at + p2))
-        (d$, ...) = load(x, uint32(x_at + p3))
         wa, wb, wc, wd = weight[k], weight[k1], weight[k2], weight[k3]
         more1, more2, more3 = k < last, k1 < last, k2 < last
         sum$ += wa * a$

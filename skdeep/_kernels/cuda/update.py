@@ -32,7 +32,7 @@ from skdeep._kernels.cuda._numba import (
     uint32,
     uint64,
 )
-from skdeep._kernels.cuda.batch import block_sum
+from skdeep._kernels.cuda._sums import block_sum
 from skdeep._kernels.cuda.program import blocks, twins
 
 TWINS, twin = twins()
